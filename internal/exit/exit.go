@@ -29,6 +29,7 @@ const (
 	TempFail    Code = 75 // EX_TEMPFAIL of sysexits(3)
 	TimedOut    Code = 124
 	Interrupted Code = 130 // 128 + SIGINT
+	ClosedPipe  Code = 141 // 128 + SIGPIPE, as shells report it
 	Terminated  Code = 143 // 128 + SIGTERM
 )
 
@@ -54,6 +55,7 @@ func Table() []Row {
 		{TempFail, "temporary failure after retries"},
 		{TimedOut, "timed out"},
 		{Interrupted, "interrupted"},
+		{ClosedPipe, "the reader of standard output went away"},
 		{Terminated, "terminated"},
 	}
 }

@@ -51,4 +51,3 @@ func NewLZMAReader(r io.Reader) (io.ReadCloser, error) {
 	}
 	return io.NopCloser(lr), nil
 }
-

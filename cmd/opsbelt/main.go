@@ -1,0 +1,18 @@
+// Opsbelt is one binary for the recurring jobs of a sysadmin.
+//
+// This package is the only one that knows the command line, the process's
+// streams and its exit: every command parses its options, calls its domain
+// package and prints the result. The domain packages know none of this.
+package main
+
+import (
+	"context"
+	"os"
+
+	"opsbelt/internal/streams"
+)
+
+func main() {
+	s := streams.New(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
+	os.Exit(int(run(context.Background(), os.Args[1:], s, os.Getenv)))
+}

@@ -1,0 +1,5 @@
+//go:build unix
+
+package streams
+
+func isPipeGone(error) bool { return false } // EPIPE says it all
