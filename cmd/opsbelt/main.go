@@ -9,10 +9,14 @@ import (
 	"context"
 	"os"
 
+	"opsbelt/internal/exit"
 	"opsbelt/internal/streams"
 )
 
 func main() {
 	s := streams.New(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
-	os.Exit(int(run(context.Background(), os.Args[1:], s, os.Getenv)))
+	leave(run(context.Background(), os.Args[1:], s, os.Getenv))
 }
+
+// leave ends the process. Besides main, only a second signal calls it.
+func leave(code exit.Code) { os.Exit(int(code)) }

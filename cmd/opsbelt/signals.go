@@ -28,7 +28,7 @@ func notifySignals(ctx context.Context, a *app) (context.Context, func()) {
 					code, word = exit.Terminated, "terminated"
 				}
 				if !first {
-					os.Exit(int(code))
+					leave(code)
 				}
 				first = false
 				cancel(exit.With(code, errors.New(word)))
