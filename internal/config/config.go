@@ -72,7 +72,7 @@ type Problem struct {
 // Error prints the place, the message, the line and a caret below the column.
 func (p Problem) Error() string {
 	s := p.At.String() + ": " + p.Message
-	if p.At.text == "" {
+	if p.At.text == "" || holdsSecret(p.At.text) {
 		return s
 	}
 	indent := strings.Map(func(r rune) rune {
@@ -82,6 +82,24 @@ func (p Problem) Error() string {
 		return ' '
 	}, p.At.text[:min(p.At.Col-1, len(p.At.text))])
 	return s + "\n    " + p.At.text + "\n    " + indent + "^"
+}
+
+// holdsSecret reports whether a line of a file may hold a password, which no
+// message must repeat.
+func holdsSecret(line string) bool {
+	key, _, _ := strings.Cut(line, "=")
+	key = strings.ToLower(strings.Trim(key, " \t\"'"))
+	for _, reference := range []string{"-file", "-command", "-env"} {
+		if strings.HasSuffix(key, reference) {
+			return false
+		}
+	}
+	for _, word := range []string{"password", "passphrase", "secret", "token"} {
+		if strings.Contains(key, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // Problems is one or more problems; as an error its code is exit.Usage.

@@ -86,6 +86,18 @@ func TestAllFilesProblemsAtOnce(t *testing.T) {
 	}
 }
 
+func TestSecretsAreNotShown(t *testing.T) {
+	for _, line := range []string{"password = 'hunter2", "[mail]\nsmtp-password = hunter2", "s3-secret-key = \"hunter2"} {
+		_, err := Load(write(t, "c.toml", line+"\n"))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	if _, err := Load(write(t, "c.toml", "password-file = x\n")); err == nil || !strings.Contains(err.Error(), "^") {
+		t.Errorf("no excerpt in %v", err)
+	}
+}
+
 func TestMissingAndDirectory(t *testing.T) {
 	for _, file := range []string{filepath.Join(t.TempDir(), "none.toml"), t.TempDir()} {
 		if _, err := Load(file); err == nil || !strings.Contains(err.Error(), file) {
