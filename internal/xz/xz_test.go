@@ -1,0 +1,301 @@
+package xz
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ulikunitz/xz/lzma"
+
+	"opsbelt/internal/testenv"
+)
+
+// sample is input for a round trip.
+type sample struct {
+	name string
+	data []byte
+}
+
+// text returns n bytes like those of a database dump.
+func text(n int, seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	words := make([]string, 3000)
+	for i := range words {
+		w := make([]byte, 2+r.IntN(9))
+		for j := range w {
+			w[j] = "etaoinshrdlucmfwypvbgkjqxz"[min(r.IntN(26), r.IntN(26))]
+		}
+		words[i] = string(w)
+	}
+	var b bytes.Buffer
+	for id := 1; b.Len() < n; id++ {
+		fmt.Fprintf(&b, "(%d,'%s@example.com','", id, words[r.IntN(len(words))])
+		for range r.IntN(40) {
+			b.WriteString(words[min(r.IntN(len(words)), r.IntN(len(words)))])
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "','2026-%02d-%02d',%d.%04d),\n", 1+r.IntN(12), 1+r.IntN(28), r.IntN(100), r.IntN(10000))
+	}
+	return b.Bytes()[:n]
+}
+
+// noise returns n bytes that cannot be compressed.
+func noise(n int, seed uint64) []byte {
+	r := rand.NewChaCha8([32]byte{byte(seed)})
+	b := make([]byte, n)
+	_, _ = r.Read(b)
+	return b
+}
+
+// records returns n bytes like those of a binary table.
+func records(n int) []byte {
+	r := rand.New(rand.NewPCG(5, 5))
+	var b []byte
+	for id := uint32(0); len(b) < n; id++ {
+		b = append(b, byte(id), byte(id>>8), byte(id>>16), 0, 1, 0, byte(r.IntN(4)), 0, byte(r.IntN(256)), byte(r.IntN(30)), 0, 0, 0xff, 0xff, 0, 0)
+	}
+	return b[:n]
+}
+
+func periodic(n, period int) []byte {
+	return bytes.Repeat(noise(period, uint64(period)), n/period+1)[:n]
+}
+
+// samples are inputs of every kind.
+func samples(tb testing.TB) []sample {
+	tb.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	binary, err := os.ReadFile(exe)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	binary = binary[:min(len(binary), 1<<20)]
+	s := []sample{
+		{"empty", nil},
+		{"one byte", []byte("x")},
+		{"two bytes", []byte("xx")},
+		{"three bytes", []byte("xyx")},
+		{"short", []byte("hello, hello, hello, hello")},
+		{"text", text(1<<20, 1)},
+		{"binary", binary},
+		{"records", records(300_000)},
+		{"noise", noise(300_000, 1)},
+		{"zeros", make([]byte, 5<<20)},
+		{"text, noise, text", append(append(text(200_000, 2), noise(200_000, 2)...), text(200_000, 2)...)},
+		{"noise twice", bytes.Repeat(noise(150_000, 3), 2)},
+	}
+	for _, p := range []int{2, 3, 4, 7, 16, 255, 273, 1000} {
+		s = append(s, sample{fmt.Sprintf("period %d", p), periodic(100_000, p)})
+	}
+	for _, n := range []int{4095, 4096, 4097, 65535, 65536, 65537} {
+		s = append(s, sample{fmt.Sprintf("noise %d", n), noise(n, 4)}, sample{fmt.Sprintf("text %d", n), text(n, 4)})
+	}
+	return s
+}
+
+func compress(tb testing.TB, data []byte, o Options) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w, err := NewWriter(&b, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return written(tb, &b, w, data)
+}
+
+// written returns what w writes to b for data, which it gets in pieces.
+func written(tb testing.TB, b *bytes.Buffer, w io.WriteCloser, data []byte) []byte {
+	tb.Helper()
+	for piece := 1; len(data) > 0; piece = piece*3 + 1 {
+		n := min(piece, len(data))
+		if _, err := w.Write(data[:n]); err != nil {
+			tb.Fatal(err)
+		}
+		data = data[n:]
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func decompress(tb testing.TB, data []byte) []byte {
+	tb.Helper()
+	r, err := NewReader(bytes.NewReader(data))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return got
+}
+
+// filter is data as it comes out of a program.
+func filter(tb testing.TB, data []byte, name string, args ...string) []byte {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), name, args...)
+	cmd.Stdin = bytes.NewReader(data)
+	var out, msg bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &msg
+	if err := cmd.Run(); err != nil {
+		tb.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, msg.Bytes())
+	}
+	return out.Bytes()
+}
+
+func same(tb testing.TB, what string, got, want []byte) {
+	tb.Helper()
+	if bytes.Equal(got, want) {
+		return
+	}
+	i := 0
+	for i < len(got) && i < len(want) && got[i] == want[i] {
+		i++
+	}
+	tb.Fatalf("%s: %d bytes instead of %d, the first difference at %d", what, len(got), len(want), i)
+}
+
+// presets to test: all, or in short mode one of each kind.
+func presets() []int {
+	if testing.Short() {
+		return []int{PresetZero, 3, 6}
+	}
+	return []int{PresetZero, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, preset := range presets() {
+		for _, s := range samples(t) {
+			t.Run(fmt.Sprintf("preset %d/%s", preset, s.name), func(t *testing.T) {
+				t.Parallel()
+				same(t, "decoded", decompress(t, compress(t, s.data, Options{Preset: preset, Workers: 1})), s.data)
+			})
+		}
+	}
+}
+
+func TestRoundTripXZ(t *testing.T) {
+	xz := testenv.Need(t, "xz")
+	for _, preset := range presets() {
+		for _, s := range samples(t) {
+			t.Run(fmt.Sprintf("preset %d/%s", preset, s.name), func(t *testing.T) {
+				t.Parallel()
+				same(t, "xz -dc", filter(t, compress(t, s.data, Options{Preset: preset, Workers: 1}), xz, "-dc"), s.data)
+			})
+		}
+	}
+}
+
+func TestBlocks(t *testing.T) {
+	xz := testenv.Need(t, "xz")
+	for _, block := range []int{4096, 65536, 100_000} {
+		for _, n := range []int{block - 1, block, block + 1, 3*block - 1, 3 * block, 3*block + 1, 9*block + 17} {
+			t.Run(fmt.Sprintf("%d in %d", n, block), func(t *testing.T) {
+				t.Parallel()
+				data := text(n, 3)
+				var first []byte
+				for _, workers := range []int{1, 2, 5} {
+					got := compress(t, data, Options{BlockSize: int64(block), Workers: workers})
+					if first == nil {
+						first = got
+						same(t, "xz -dc", filter(t, got, xz, "-dc"), data)
+						same(t, "decoded", decompress(t, got), data)
+					}
+					same(t, fmt.Sprintf("with %d workers", workers), got, first)
+				}
+			})
+		}
+	}
+}
+
+func TestChecks(t *testing.T) {
+	xz := testenv.Need(t, "xz")
+	data := text(300_000, 4)
+	for c, name := range map[Check]string{CheckDefault: "CRC64", CheckNone: "None", CheckCRC32: "CRC32", CheckCRC64: "CRC64", CheckSHA256: "SHA-256"} {
+		got := compress(t, data, Options{Check: c, BlockSize: 100_000})
+		same(t, "xz -dc", filter(t, got, xz, "-dc"), data)
+		same(t, "decoded", decompress(t, got), data)
+		file := filepath.Join(t.TempDir(), "a.xz")
+		if err := os.WriteFile(file, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if list := string(filter(t, nil, xz, "--list", "--robot", file)); !strings.Contains(list, "\t"+name+"\t") || !strings.Contains(list, "\nfile\t1\t3\t") {
+			t.Errorf("check %s: xz lists %q", name, list)
+		}
+	}
+}
+
+func TestLZMA(t *testing.T) {
+	xz := testenv.Need(t, "xz")
+	for _, o := range []Options{{}, {DictSize: 4096}, {DictSize: 1 << 16}, {Preset: 1, DictSize: 100_000}} {
+		for _, s := range samples(t) {
+			t.Run(fmt.Sprintf("dictionary %d/%s", o.DictSize, s.name), func(t *testing.T) {
+				t.Parallel()
+				var b bytes.Buffer
+				w, err := NewLZMAWriter(&b, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := written(t, &b, w, s.data)
+				same(t, "xz -dc --format=lzma", filter(t, got, xz, "-dc", "--format=lzma"), s.data)
+				r, err := NewLZMAReader(bytes.NewReader(got))
+				if err != nil {
+					t.Fatal(err)
+				}
+				back, err := io.ReadAll(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				same(t, "decoded", back, s.data)
+			})
+		}
+	}
+}
+
+func TestRawLZMA2(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewRawLZMA2Writer(&b, Options{BlockSize: 50_000, Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range []sample{{"text", text(200_000, 5)}, {"noise", noise(120_000, 5)}, {"empty", nil}} {
+		b.Reset()
+		if i > 0 {
+			w.Reset(&b)
+		}
+		if _, err := w.Write(s.data); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		dict, err := dictSizeOf(w.DictProperty())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(bytes.NewReader(b.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, s.name, got, s.data)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
