@@ -1,0 +1,141 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"opsbelt/internal/exit"
+)
+
+// CopyResult tells what became of one copy.
+type CopyResult struct {
+	Place string `json:"place"`
+	File  string `json:"file,omitempty"` // name there; empty if there is no copy
+	Error string `json:"error,omitempty"`
+}
+
+// copy copies the finished backup to the other places, one after the other.
+// One that fails does not keep the next from being made.
+func (r *runner) copy(ctx context.Context) error {
+	var errs []error
+	for _, c := range r.o.Copies {
+		err := r.copyTo(ctx, c)
+		cr := CopyResult{Place: c.String()}
+		if err != nil {
+			cr.Error = err.Error()
+			errs = append(errs, fmt.Errorf("copy to %s: %w", c, err))
+		} else {
+			cr.File = r.res.Manifest.File
+		}
+		r.res.Copies = append(r.res.Copies, cr)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *runner) copyTo(ctx context.Context, c Copy) (err error) {
+	p, err := c.openPlace(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if d, ok := p.(*dirPlace); ok && d.path == r.dir.path {
+		return exit.Errorf(exit.Usage, "this is the backup directory itself")
+	}
+	stale, err := p.clean(ctx, r.o.Job)
+	if err != nil {
+		return err
+	}
+	for _, name := range stale {
+		r.warn(fmt.Sprintf("removed the unfinished file of an earlier run in %s: %s", p, name))
+	}
+	if err := r.transfer(ctx, p); err != nil {
+		if isFull(err) {
+			err = fmt.Errorf("the disk there is full: %w", err)
+		}
+		return err
+	}
+	removed, err := pruneIn(ctx, p, r.o.Job, r.o.Retention, r.o.Now(), r.o.Log)
+	r.res.Pruned = append(r.res.Pruned, removed...)
+	return err
+}
+
+// transfer stores manifest and file in p and reads the file back from there.
+// What fails the comparison is removed again.
+func (r *runner) transfer(ctx context.Context, p place) error {
+	m := r.res.Manifest
+	f, err := r.dir.openFile(m.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := m.encode()
+	if err != nil {
+		return err
+	}
+	manifest := m.File + ManifestExt
+	if err := p.replace(ctx, manifest, bytes.NewReader(data), int64(len(data))); err != nil {
+		return err
+	}
+	undo := func(err error, names ...string) error {
+		ctx, cancel := outlive(ctx, lastWords)
+		defer cancel()
+		for _, name := range names {
+			if rerr := p.remove(ctx, name); rerr != nil && !isNotExist(rerr) {
+				err = errors.Join(err, rerr)
+			}
+		}
+		return err
+	}
+	in := &progressReader{r: f, report: func(n int64) { r.o.Progress(Copying, n, 2*m.Bytes) }}
+	if err := p.put(ctx, m.File, in, m.Bytes); err != nil {
+		return undo(err, manifest)
+	}
+	if err := r.compare(ctx, p, m); err != nil {
+		return undo(err, m.File, manifest)
+	}
+	return nil
+}
+
+// compare reads a copy back and compares its size and hash.
+func (r *runner) compare(ctx context.Context, p place, m *Manifest) error {
+	rc, err := p.open(ctx, m.File)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	defer rc.Close()
+	sum := sha256.New()
+	in := &progressReader{r: ctxReader{ctx, rc}, report: func(n int64) { r.o.Progress(Copying, m.Bytes+n, 2*m.Bytes) }}
+	n, err := io.CopyBuffer(sum, struct{ io.Reader }{in}, make([]byte, chunk))
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); n != m.Bytes || got != m.SHA256 {
+		return exit.Errorf(exit.Corrupt, "read back %d bytes with SHA-256 %s instead of %d with %s", n, got, m.Bytes, m.SHA256)
+	}
+	return nil
+}
+
+// progressReader reports how much was read.
+type progressReader struct {
+	r       io.Reader
+	n, last int64
+	report  func(int64)
+}
+
+func (p *progressReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.n += int64(n)
+	if p.n-p.last >= progressStep || err == io.EOF {
+		p.last = p.n
+		p.report(p.n)
+	}
+	return n, err
+}

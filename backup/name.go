@@ -1,0 +1,69 @@
+package backup
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// timeLayout begins the name of every backup file: YYYYMMDD-HHMMSS.
+const timeLayout = "20060102-150405"
+
+// maxName bounds the job's part of a file name, in bytes, so that with time,
+// extensions and the suffix of a manifest it stays below the 255 bytes that
+// file systems allow.
+const maxName = 120
+
+// FileName is the name of a backup of the job called name, begun at t (in t's
+// own time zone), its extensions being ext. Further backups within one second
+// are told apart by n, which is 1 for the first.
+func FileName(t time.Time, name, ext string, n int) string {
+	s := t.Format(timeLayout) + "_" + CleanName(name)
+	if n > 1 {
+		s += "-" + strconv.Itoa(n)
+	}
+	return s + ext
+}
+
+// CleanName makes of a job's or database's name one that every file system
+// takes and every shell takes unquoted: letters, digits and _ - . of any
+// script stay, anything else becomes an underscore, no dot or hyphen leads.
+// Different names can become one; backups are told apart by their manifests,
+// never by their file names.
+func CleanName(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if !unicode.In(r, unicode.L, unicode.M, unicode.Nd) && !strings.ContainsRune("_-.", r) || r == utf8.RuneError {
+			r = '_'
+		}
+		if b.Len() == 0 && (r == '.' || r == '-') {
+			r = '_'
+		}
+		if b.Len()+utf8.RuneLen(r) > maxName {
+			break
+		}
+		b.WriteRune(r)
+	}
+	// Windows drops a dot at the end of a name.
+	s := strings.TrimRight(b.String(), ".")
+	if s == "" {
+		return "backup"
+	}
+	return s
+}
+
+// isOwnTemp reports whether the base of a temporary name (atomicfile's
+// ".NAME.RANDOM.partial") is that of a backup or manifest of the job.
+func isOwnTemp(temp, job string) bool {
+	s := strings.TrimPrefix(temp, ".")
+	if len(s) <= len(timeLayout) {
+		return false
+	}
+	if _, err := time.Parse(timeLayout, s[:len(timeLayout)]); err != nil {
+		return false
+	}
+	rest, ok := strings.CutPrefix(s[len(timeLayout):], "_"+CleanName(job))
+	return ok && rest != "" && (rest[0] == '.' || rest[0] == '-')
+}

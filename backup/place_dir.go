@@ -1,0 +1,213 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"opsbelt/internal/atomicfile"
+	"opsbelt/internal/exit"
+	"opsbelt/internal/run"
+)
+
+// Permissions of what is stored: backups hold what the database protects.
+const (
+	dirPerm  = 0o700
+	filePerm = 0o600
+)
+
+// dirPlace is a directory that nobody else can write to. It is held open by
+// root, so that nothing swapped in under its path is touched.
+type dirPlace struct {
+	path string // with symbolic links resolved
+	root *os.Root
+}
+
+// openDir opens the directory, making it first if need be and wanted. A
+// directory in which others could plant or remove files is refused.
+func openDir(path string, create bool) (*dirPlace, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("backup directory: %w", err)
+	}
+	if create {
+		if err := os.MkdirAll(abs, dirPerm); err != nil {
+			return nil, denied(fmt.Errorf("backup directory: %w", err))
+		}
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, denied(fmt.Errorf("backup directory: %w", err))
+	}
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, denied(fmt.Errorf("backup directory: %w", err))
+	}
+	d := &dirPlace{path: abs, root: root}
+	fi, err := root.Stat(".")
+	if err == nil {
+		err = checkPrivateDir(abs, fi)
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// denied gives a refusal of the file system its exit code.
+func denied(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return exit.With(exit.Denied, err)
+	}
+	return err
+}
+
+func (d *dirPlace) String() string            { return d.path }
+func (d *dirPlace) file(name string) string   { return filepath.Join(d.path, name) }
+func (d *dirPlace) close() error              { return d.root.Close() }
+func (d *dirPlace) lock(job string) string    { return d.file("." + CleanName(job) + ".lock") }
+func (d *dirPlace) quoted(name string) string { return run.Quote(d.file(name)) }
+
+func (d *dirPlace) list(context.Context) ([]fileInfo, error) {
+	dir, err := d.root.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path, err)
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path, err)
+	}
+	var out []fileInfo
+	for _, e := range entries {
+		if !e.Type().IsRegular() || atomicfile.IsTemp(e.Name()) {
+			continue
+		}
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", d.path, err)
+		}
+		out = append(out, fileInfo{name: e.Name(), size: fi.Size()})
+	}
+	return out, nil
+}
+
+// lstat refuses what is not a regular file.
+func (d *dirPlace) lstat(name string) (fs.FileInfo, error) {
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, exit.Errorf(exit.Denied, "%s is not a regular file", d.file(name))
+	}
+	return fi, nil
+}
+
+func (d *dirPlace) open(_ context.Context, name string) (io.ReadCloser, error) {
+	return d.openFile(name)
+}
+
+func (d *dirPlace) openFile(name string) (*os.File, error) {
+	fi, err := d.lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if now, err := f.Stat(); err != nil || !os.SameFile(fi, now) {
+		_ = f.Close()
+		return nil, exit.Errorf(exit.Denied, "%s was replaced while it was opened", d.file(name))
+	}
+	return f, nil
+}
+
+func (d *dirPlace) put(ctx context.Context, name string, r io.Reader, _ int64) error {
+	return d.write(ctx, name, r, (*atomicfile.File).CommitNew)
+}
+
+func (d *dirPlace) replace(ctx context.Context, name string, r io.Reader, _ int64) error {
+	return d.write(ctx, name, r, (*atomicfile.File).Commit)
+}
+
+func (d *dirPlace) write(ctx context.Context, name string, r io.Reader, commit func(*atomicfile.File) error) error {
+	f, err := d.create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := io.CopyBuffer(f, ctxReader{ctx, r}, make([]byte, chunk)); err != nil {
+		return err
+	}
+	return commit(f)
+}
+
+// create begins a file, and marks it as belonging to a living process.
+func (d *dirPlace) create(name string) (*atomicfile.File, error) {
+	f, err := atomicfile.Create(d.file(name), filePerm)
+	if err != nil {
+		return nil, denied(err)
+	}
+	markAlive(f.File)
+	return f, nil
+}
+
+func (d *dirPlace) remove(_ context.Context, name string) error {
+	if _, err := d.lstat(name); err != nil {
+		return err
+	}
+	return d.root.Remove(name)
+}
+
+// clean removes temporary files of the job whose writer is dead.
+func (d *dirPlace) clean(_ context.Context, job string) (removed []string, err error) {
+	dir, err := d.root.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path, err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path, err)
+	}
+	for _, name := range names {
+		if !atomicfile.IsTemp(name) || !isOwnTemp(name, job) {
+			continue
+		}
+		f, err := d.openFile(name)
+		if err != nil {
+			continue // a link, a directory, unreadable: not ours
+		}
+		stale := !isAlive(f)
+		_ = f.Close()
+		if !stale {
+			continue
+		}
+		if err := d.root.Remove(name); err == nil {
+			removed = append(removed, name)
+		}
+	}
+	return removed, nil
+}
+
+// ctxReader stops reading when the context ends.
+type ctxReader struct {
+	ctx context.Context //nolint:containedctx // bounds this one stream
+	r   io.Reader
+}
+
+func (r ctxReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}
