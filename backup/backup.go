@@ -38,7 +38,7 @@ type Options struct {
 	Workers     int          // processors to compress with; 0 means all
 	Encryption  Encryption
 
-	Copies    []Copy
+	Copies    []Location
 	Retention retention.Policy // empty removes nothing
 	Hooks     Hooks
 

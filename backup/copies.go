@@ -40,8 +40,8 @@ func (r *runner) copy(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (r *runner) copyTo(ctx context.Context, c Copy) (err error) {
-	p, err := c.openPlace(ctx, true)
+func (r *runner) copyTo(ctx context.Context, c Location) (err error) {
+	p, err := c.openPlace(ctx, r.o.Job, true)
 	if err != nil {
 		return err
 	}
