@@ -1,0 +1,303 @@
+package dump
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"opsbelt/internal/exit"
+)
+
+// sniffLength is how much of a dump is looked at for the name of its database.
+const sniffLength = 16 << 10
+
+var (
+	mysqlHeader = regexp.MustCompile(`(?m)^-- Host: .*?    Database: (.*)$`)
+	mysqlMany   = regexp.MustCompile("(?m)^-- Current Database: `")
+)
+
+// mysqlDumpOf finds out what a dump is of: the name of its one database, or
+// many.
+func mysqlDumpOf(head []byte) (name string, many bool) {
+	if mysqlMany.Match(head) {
+		return "", true
+	}
+	if f := mysqlHeader.FindSubmatch(head); f != nil {
+		return strings.TrimRight(string(f[1]), "\r"), false
+	}
+	return "", false
+}
+
+func (m *mysqlEngine) restore(ctx context.Context, o RestoreOptions, r io.Reader) error {
+	br := bufio.NewReaderSize(r, 256<<10)
+	head, err := br.Peek(sniffLength)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the dump: %w", err)
+	}
+	from, many := mysqlDumpOf(head)
+	switch {
+	case many && o.Database != "":
+		return exit.Errorf(exit.Usage, "the dump holds several databases, which keep their names: %q cannot be its target", o.Database)
+	case !many && o.Database == "":
+		if o.Database = from; from == "" {
+			return exit.Errorf(exit.Usage, "the dump does not say which database it is of: name the target")
+		}
+	}
+	if err := m.prepareTarget(ctx, o, many); err != nil {
+		return err
+	}
+	if m.client.path == "" {
+		if m.client, err = m.findTool(ctx, "mariadb", "mysql", false); err != nil {
+			return err
+		}
+	}
+	// --binary-mode takes every byte as it is and knows no commands such as
+	// \! that would run programs.
+	args := append([]string{"--batch", "--binary-mode", "--max-allowed-packet=1G"}, o.ExtraArgs...)
+	if !many {
+		args = append(args, "--", o.Database)
+	}
+	c, done, err := m.command(m.client, args...)
+	if err != nil {
+		return err
+	}
+	defer done()
+	in := &input{r: br, mark: NewEndMark(MySQL, SQL)}
+	if !many && from != "" && from != o.Database {
+		in.r = renameAlter(br, from, o.Database)
+	}
+	said := &messages{}
+	c.Stdin, c.Stderr = in, said
+	_, err = c.Run(ctx)
+	_, errs := said.done()
+	const incomplete = "the target is incomplete now"
+	switch {
+	case in.err != nil && ctx.Err() == nil:
+		return fmt.Errorf("read the dump: %w (%s)", in.err, incomplete)
+	case err != nil:
+		return fmt.Errorf("restore: %w (%s)", m.explain(err, strings.Join(errs, "\n")), incomplete)
+	case len(errs) > 0:
+		return fmt.Errorf("%s reported an error, though it ended with status 0: %s (%s)", filepath.Base(c.Path), strings.Join(errs, "; "), incomplete)
+	}
+	if err := in.mark.Complete(); err != nil {
+		return fmt.Errorf("%w (%s)", err, incomplete)
+	}
+	return nil
+}
+
+// prepareTarget checks, and if asked makes or empties, the target.
+func (m *mysqlEngine) prepareTarget(ctx context.Context, o RestoreOptions, many bool) error {
+	if many {
+		full, err := m.holdsAnything(ctx, nil)
+		if err == nil && full && !o.Overwrite && !o.Clean {
+			err = exit.Hintf(exit.Errorf(exit.Usage, "the server at %s holds databases already, and the dump would replace those of the same name", m.o.server()),
+				"pass --yes if that is meant")
+		}
+		return err
+	}
+	out, err := m.query(ctx, "SHOW DATABASES")
+	if err != nil {
+		return err
+	}
+	there := slices.ContainsFunc(out[0], func(row []string) bool { return row[0] == o.Database })
+	if there {
+		full, err := m.holdsAnything(ctx, []string{o.Database})
+		switch {
+		case err != nil:
+			return err
+		case full && o.Clean:
+			_, err := m.query(ctx, "DROP DATABASE "+myName(o.Database))
+			if err != nil {
+				return fmt.Errorf("remove database %q: %w", o.Database, err)
+			}
+			there, o.Create = false, true
+		case full && !o.Overwrite:
+			return exit.Hintf(exit.Errorf(exit.Usage, "database %q at %s is not empty", o.Database, m.o.server()),
+				"restore into another database, or pass --yes to replace its tables")
+		}
+	}
+	if there {
+		return nil
+	}
+	if !o.Create {
+		return exit.Hintf(exit.Errorf(exit.Failed, "database %q does not exist at %s", o.Database, m.o.server()), "pass --create to make it")
+	}
+	if _, err := m.query(ctx, "CREATE DATABASE "+myName(o.Database)); err != nil {
+		return fmt.Errorf("create database %q: %w", o.Database, err)
+	}
+	return nil
+}
+
+// holdsAnything reports whether one of the databases (nil: any that is not
+// the server's own) holds a table, a view or a routine.
+func (m *mysqlEngine) holdsAnything(ctx context.Context, databases []string) (bool, error) {
+	where := func(column string) string {
+		if databases == nil {
+			return "LOWER(" + column + ") NOT IN ('information_schema','performance_schema','mysql','sys','ndbinfo')"
+		}
+		return column + " IN (" + myTexts(databases) + ")"
+	}
+	out, err := m.query(ctx,
+		"SELECT DISTINCT TABLE_SCHEMA FROM information_schema.TABLES WHERE "+where("TABLE_SCHEMA"),
+		"SELECT DISTINCT ROUTINE_SCHEMA FROM information_schema.ROUTINES WHERE "+where("ROUTINE_SCHEMA"))
+	if err != nil {
+		return false, err
+	}
+	for _, rows := range out {
+		for _, row := range rows {
+			if databases == nil || slices.Contains(databases, row[0]) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func (m *mysqlEngine) exists(ctx context.Context) (bool, error) {
+	if m.o.All {
+		return m.holdsAnything(ctx, nil)
+	}
+	return m.holdsAnything(ctx, m.o.Databases)
+}
+
+// input remembers why reading failed, and watches for the end mark.
+type input struct {
+	r    io.Reader
+	mark EndMark
+	err  error
+	eof  bool // everything was read
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	_, _ = in.mark.Write(p[:n]) // only looks
+	if err != nil && !errors.Is(err, io.EOF) {
+		in.err = err
+	}
+	in.eof = in.eof || errors.Is(err, io.EOF)
+	return n, err
+}
+
+// renameAlter changes the name in the statements by which mysqldump sets the
+// character set of the database around triggers, routines and events. Nothing
+// else in a dump of one database names it; unchanged, they would alter the
+// database that the dump was made of.
+func renameAlter(r *bufio.Reader, from, to string) io.Reader {
+	return &alterReader{
+		r:      r,
+		prefix: []byte("ALTER DATABASE " + myName(from) + " CHARACTER SET "),
+		with:   []byte("ALTER DATABASE " + myName(to) + " CHARACTER SET "),
+		start:  true,
+	}
+}
+
+// alterReader replaces a prefix of lines.
+type alterReader struct {
+	r            *bufio.Reader
+	prefix, with []byte
+	out          []byte
+	start        bool // at the start of a line
+}
+
+func (a *alterReader) Read(p []byte) (int, error) {
+	if len(a.out) == 0 {
+		if a.start {
+			if head, _ := a.r.Peek(len(a.prefix)); bytes.Equal(head, a.prefix) {
+				_, _ = a.r.Discard(len(head)) // was peeked at
+				a.out = append(a.out, a.with...)
+			}
+		}
+		line, err := a.r.ReadSlice('\n')
+		a.start = err == nil
+		a.out = append(a.out, line...)
+		if len(a.out) == 0 && !errors.Is(err, bufio.ErrBufferFull) {
+			return 0, err
+		}
+	}
+	n := copy(p, a.out)
+	a.out = a.out[n:]
+	if len(a.out) == 0 {
+		a.out = a.out[:0:0]
+	}
+	return n, nil
+}
+
+// inventory counts the rows of each table and takes the server's checksum.
+func (m *mysqlEngine) inventory(ctx context.Context) ([]Table, error) {
+	s, err := m.survey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, _, err := s.choose(m.o.Tables, m.o.ExcludeTables)
+	if err != nil {
+		return nil, err
+	}
+	var tables []Table
+	var statements []string
+	for _, t := range c.in {
+		if t.isView() || t.kind == "SEQUENCE" || systemDatabase(t.db) {
+			continue
+		}
+		name := myName(t.db) + "." + myName(t.name)
+		tables = append(tables, Table{Database: t.db, Name: t.name})
+		statements = append(statements, "SELECT COUNT(*) FROM "+name, "CHECKSUM TABLE "+name+" EXTENDED")
+	}
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	out, err := m.query(ctx, statements...)
+	if err != nil {
+		return nil, err
+	}
+	for i := range tables {
+		count, sum := out[2*i], out[2*i+1]
+		if len(count) != 1 || len(sum) != 1 || len(sum[0]) != 2 {
+			return nil, fmt.Errorf("the server does not count the rows of %s.%s", tables[i].Database, tables[i].Name)
+		}
+		if tables[i].Rows, err = strconv.ParseInt(count[0][0], 10, 64); err != nil {
+			return nil, fmt.Errorf("count the rows of %s.%s: %w", tables[i].Database, tables[i].Name, err)
+		}
+		if sum[0][1] != "NULL" {
+			tables[i].Checksum = sum[0][1]
+		}
+	}
+	return tables, nil
+}
+
+func (m *mysqlEngine) scratch(ctx context.Context, name string) (Options, func(context.Context) error, error) {
+	if m.o.All || len(m.o.Databases) != 1 {
+		return Options{}, nil, exit.Errorf(exit.Usage, "a dump of several databases keeps their names: it can be tried only on a server of its own")
+	}
+	if name == m.o.Databases[0] {
+		return Options{}, nil, exit.Errorf(exit.Usage, "the scratch database cannot be %q itself", name)
+	}
+	out, err := m.query(ctx, "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = "+myText(m.o.Databases[0]))
+	if err != nil {
+		return Options{}, nil, err
+	}
+	create := "CREATE DATABASE " + myName(name)
+	if len(out[0]) > 0 {
+		create += " CHARACTER SET " + out[0][0][0] + " COLLATE " + out[0][0][1]
+	}
+	if _, err := m.query(ctx, create); err != nil {
+		return Options{}, nil, exit.Hintf(fmt.Errorf("create the scratch database %q: %w", name, err),
+			"trying a restore needs a user who may create databases: GRANT ALL ON %s.* TO …", myName(name))
+	}
+	o := m.o
+	o.Databases = []string{name}
+	drop := func(ctx context.Context) error {
+		if _, err := m.query(ctx, "DROP DATABASE IF EXISTS "+myName(name)); err != nil {
+			return fmt.Errorf("remove the scratch database %q: %w", name, err)
+		}
+		return nil
+	}
+	return o, drop, nil
+}

@@ -1,0 +1,92 @@
+package dump
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+const (
+	maxMessages    = 50   // messages of a tool that are kept, of each kind
+	maxMessageLine = 1000 // bytes of one message that are kept
+)
+
+// messages reads the standard error of a tool line by line and tells warnings
+// from errors. Memory is bounded, whatever the tool says.
+type messages struct {
+	mu       sync.Mutex
+	line     []byte
+	cut      bool
+	warnings []string
+	errs     []string
+	more     int // messages beyond maxMessages
+	// ignore, if set, drops lines that mean nothing.
+	ignore func(string) bool
+}
+
+func (m *messages) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		part := p
+		if i >= 0 {
+			part = p[:i]
+		}
+		room := maxMessageLine - len(m.line)
+		m.line = append(m.line, part[:min(len(part), room)]...)
+		m.cut = m.cut || len(part) > room
+		if i < 0 {
+			break
+		}
+		m.endLine()
+		p = p[i+1:]
+	}
+	return n, nil
+}
+
+func (m *messages) endLine() {
+	s := strings.TrimSpace(strings.ToValidUTF8(string(m.line), "\uFFFD"))
+	if m.cut {
+		s += "…"
+	}
+	m.line, m.cut = m.line[:0], false
+	if s == "" || m.ignore != nil && m.ignore(s) {
+		return
+	}
+	list := &m.warnings
+	if isError(s) {
+		list = &m.errs
+	}
+	if len(*list) >= maxMessages {
+		m.more++
+		return
+	}
+	*list = append(*list, s)
+}
+
+// done returns the messages once the tool has ended.
+func (m *messages) done() (warnings, errs []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.endLine()
+	if m.more > 0 {
+		m.warnings = append(m.warnings, fmt.Sprintf("%d more messages of the tool are left out", m.more))
+		m.more = 0
+	}
+	return m.warnings, m.errs
+}
+
+// The words by which the tools mark what they say. A line that says warning
+// is one, even if it mentions an error.
+var (
+	warningWords = regexp.MustCompile(`(?i)\b(warning|deprecated|note|notice|info|hint|detail)\b`)
+	errorWords   = regexp.MustCompile(`(?i)\b(errors?|fatal|panic|denied|failed|failure|cannot|can't|couldn't|could not|lost connection|gone away|unknown|abort(ed|ing)?|no such|insufficient|out of memory|killed)\b`)
+)
+
+func isError(line string) bool {
+	return errorWords.MatchString(line) && !warningWords.MatchString(line)
+}

@@ -1,0 +1,6 @@
+package testenv
+
+import "syscall"
+
+// setCredential does nothing: nobody is root on Windows.
+func setCredential(*syscall.SysProcAttr, *account) {}
