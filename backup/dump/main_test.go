@@ -22,11 +22,11 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, end := range []func() error{servers.mariadb.Close, servers.postgres.Close} {
 		if err := end(); err != nil {
-			fmt.Fprintln(os.Stderr, err) //nolint:forbidigo // a test binary's own stream
+			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 	}
-	os.Exit(code) //nolint:forbidigo // a test binary's main
+	os.Exit(code)
 }
 
 func mariadb(t *testing.T) *testenv.MariaDB {

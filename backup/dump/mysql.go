@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -245,13 +246,11 @@ func (l *limitedBuffer) Write(p []byte) (int, error) {
 }
 
 // unescapeBatch undoes the escapes of the clients' --batch.
-var batchEscapes = strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\0`, "\x00")
-
 func unescapeBatch(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
-	return batchEscapes.Replace(s)
+	return strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\0`, "\x00").Replace(s)
 }
 
 // myName quotes an identifier, myText a string. The string is in hexadecimal,
@@ -345,12 +344,13 @@ func (m *mysqlEngine) write(ctx context.Context, w io.Writer) (Report, error) {
 		return Report{}, err
 	}
 	defer done()
-	return stream(ctx, c, NewEndMark(MySQL, SQL), w, nil, m.explain)
+	return stream(ctx, m.o.log(), c, NewEndMark(MySQL, SQL), w, nil, m.explain)
 }
 
 // stream runs a dump tool into w and judges the result. Nothing but a tool
 // that ended with 0, said no error and wrote its end mark is success.
-func stream(ctx context.Context, c run.Cmd, mark EndMark, w io.Writer, ignore func(string) bool, explain func(error, string) error) (Report, error) {
+func stream(ctx context.Context, log *slog.Logger, c run.Cmd, mark EndMark, w io.Writer, ignore func(string) bool, explain func(error, string) error) (Report, error) {
+	log.Debug("dumping", "command", c.String())
 	out := &output{w: w, mark: mark}
 	said := &messages{ignore: ignore}
 	c.Stdout, c.Stderr = out, said

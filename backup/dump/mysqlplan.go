@@ -182,7 +182,9 @@ func parseGrant(line string) (mysqlGrant, bool) {
 		f[2] = regexp.MustCompile(`[A-Z ]+ \([^)]*\),? ?`).ReplaceAllString(f[2], "")
 	}
 	for p := range strings.SplitSeq(inParens.ReplaceAllString(f[2], ""), ",") {
-		g.privileges[strings.TrimSpace(p)] = true
+		if p = strings.TrimSpace(p); p != "" {
+			g.privileges[p] = true
+		}
 	}
 	return g, true
 }
@@ -270,12 +272,19 @@ func (s *mysqlSurvey) global(privilege string) bool {
 // whoever wrote it.
 func (s *mysqlSurvey) readsAllRoutines(db string) bool {
 	switch {
-	case s.has("SELECT", "*", "*"), s.has("SHOW CREATE ROUTINE", db, "*"), s.global("SHOW_ROUTINE"):
+	case s.has("SELECT", "*", "*"), s.global("SHOW_ROUTINE"):
+		return true
+	case s.showCreateRoutine() && s.has("SHOW CREATE ROUTINE", db, "*"):
 		return true
 	case s.mariadb || s.number[0] < 8:
 		return s.has("SELECT", "mysql", "proc")
 	}
 	return false
+}
+
+// showCreateRoutine reports whether the server has the privilege of that name.
+func (s *mysqlSurvey) showCreateRoutine() bool {
+	return s.mariadb && slices.Compare(s.number[:], []int{11, 3}) >= 0
 }
 
 // seesRoutines reports whether the user sees at least that routines exist.
@@ -444,7 +453,7 @@ func (s *mysqlSurvey) databaseRights(db string, c choice, account string, need f
 // of others.
 func (s *mysqlSurvey) routineGrant(db, account string) string {
 	switch {
-	case s.mariadb && slices.Compare(s.number[:], []int{11, 3}) >= 0:
+	case s.showCreateRoutine():
 		return fmt.Sprintf("GRANT SHOW CREATE ROUTINE ON %s.* TO %s", myName(db), account)
 	case s.mariadb || s.number[0] < 8:
 		return fmt.Sprintf("GRANT SELECT ON `mysql`.`proc` TO %s", account)

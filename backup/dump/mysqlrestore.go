@@ -72,23 +72,26 @@ func (m *mysqlEngine) restore(ctx context.Context, o RestoreOptions, r io.Reader
 	defer done()
 	in := &input{r: br, mark: NewEndMark(MySQL, SQL)}
 	if !many && from != "" && from != o.Database {
-		in.r = renameAlter(br, from, o.Database)
+		in.r = renamed(br, from, o.Database)
 	}
 	said := &messages{}
 	c.Stdin, c.Stderr = in, said
 	_, err = c.Run(ctx)
 	_, errs := said.done()
 	const incomplete = "the target is incomplete now"
+	cut := in.mark.Complete()
 	switch {
 	case in.err != nil && ctx.Err() == nil:
 		return fmt.Errorf("read the dump: %w (%s)", in.err, incomplete)
+	case in.eof && cut != nil:
+		// That the client chokes on a cut dump is not what went wrong first.
+		return fmt.Errorf("%w (%s)", cut, incomplete)
 	case err != nil:
 		return fmt.Errorf("restore: %w (%s)", m.explain(err, strings.Join(errs, "\n")), incomplete)
 	case len(errs) > 0:
 		return fmt.Errorf("%s reported an error, though it ended with status 0: %s (%s)", filepath.Base(c.Path), strings.Join(errs, "; "), incomplete)
-	}
-	if err := in.mark.Complete(); err != nil {
-		return fmt.Errorf("%w (%s)", err, incomplete)
+	case cut != nil:
+		return fmt.Errorf("%s ended before the dump did (%s)", filepath.Base(c.Path), incomplete)
 	}
 	return nil
 }
@@ -186,48 +189,64 @@ func (in *input) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// renameAlter changes the name in the statements by which mysqldump sets the
-// character set of the database around triggers, routines and events. Nothing
-// else in a dump of one database names it; unchanged, they would alter the
-// database that the dump was made of.
-func renameAlter(r *bufio.Reader, from, to string) io.Reader {
-	return &alterReader{
-		r:      r,
-		prefix: []byte("ALTER DATABASE " + myName(from) + " CHARACTER SET "),
-		with:   []byte("ALTER DATABASE " + myName(to) + " CHARACTER SET "),
-		start:  true,
+// renamed changes the name of the database where a dump of one database says
+// it: in the statements that set its character set around triggers, routines
+// and events, and in views whose columns the server could not resolve. Left
+// alone, they would alter the database that the dump was made of, or look for
+// tables in it.
+func renamed(r *bufio.Reader, from, to string) io.Reader {
+	return &renamer{
+		r:     r,
+		alter: []byte("ALTER DATABASE " + myName(from) + " CHARACTER SET "),
+		from:  []byte(myName(from)), to: []byte(myName(to)),
+		start: true,
 	}
 }
 
-// alterReader replaces a prefix of lines.
-type alterReader struct {
-	r            *bufio.Reader
-	prefix, with []byte
-	out          []byte
-	start        bool // at the start of a line
+type renamer struct {
+	r        *bufio.Reader
+	alter    []byte // a line that begins so names the database once
+	from, to []byte
+	start    bool // at the start of a line
+	out      []byte
+	err      error
 }
 
-func (a *alterReader) Read(p []byte) (int, error) {
-	if len(a.out) == 0 {
-		if a.start {
-			if head, _ := a.r.Peek(len(a.prefix)); bytes.Equal(head, a.prefix) {
-				_, _ = a.r.Discard(len(head)) // was peeked at
-				a.out = append(a.out, a.with...)
-			}
-		}
-		line, err := a.r.ReadSlice('\n')
-		a.start = err == nil
-		a.out = append(a.out, line...)
-		if len(a.out) == 0 && !errors.Is(err, bufio.ErrBufferFull) {
-			return 0, err
-		}
+// viewLine begins the line of a dump that holds the body of a view.
+const viewLine = "/*!50001 VIEW "
+
+func (n *renamer) Read(p []byte) (int, error) {
+	for len(n.out) == 0 && n.err == nil {
+		n.fill()
 	}
-	n := copy(p, a.out)
-	a.out = a.out[n:]
-	if len(a.out) == 0 {
-		a.out = a.out[:0:0]
+	if len(n.out) == 0 {
+		return 0, n.err
 	}
-	return n, nil
+	k := copy(p, n.out)
+	n.out = n.out[k:]
+	return k, nil
+}
+
+// fill reads a line, or a part of one that is longer than the buffer.
+func (n *renamer) fill() {
+	head := []byte(nil)
+	if n.start {
+		head, _ = n.r.Peek(max(len(n.alter), len(viewLine))) // less at the end
+	}
+	if bytes.HasPrefix(head, []byte(viewLine)) {
+		line, err := n.r.ReadBytes('\n')
+		own := func(name []byte) []byte { return append(append([]byte(nil), name...), '.', '`') }
+		n.out, n.err = bytes.ReplaceAll(line, own(n.from), own(n.to)), err
+		return
+	}
+	line, err := n.r.ReadSlice('\n') // valid until the next read, which waits until it is used up
+	if bytes.HasPrefix(head, n.alter) {
+		line = bytes.Replace(line, n.from, n.to, 1)
+	}
+	n.out, n.start = line, err == nil
+	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		n.err = err
+	}
 }
 
 // inventory counts the rows of each table and takes the server's checksum.

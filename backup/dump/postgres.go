@@ -194,8 +194,6 @@ func (p *postgresEngine) psql(ctx context.Context, database, script string) (str
 	return string(out), nil
 }
 
-var copyEscapes = strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\r`, "\r", `\b`, "\b", `\f`, "\f", `\v`, "\v")
-
 func unescapeCopy(s string) string {
 	switch {
 	case s == `\N`:
@@ -203,26 +201,38 @@ func unescapeCopy(s string) string {
 	case !strings.Contains(s, `\`):
 		return s
 	}
-	return copyEscapes.Replace(s)
+	return strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\r`, "\r", `\b`, "\b", `\f`, "\f", `\v`, "\v").Replace(s)
 }
 
-// What libpq and the server say, and what it means. The programs run with
-// LC_ALL=C, but the server's own messages come in its lc_messages, so the
-// list has what libpq says itself, in English, and little else; anything
-// unknown is a plain failure.
-var postgresFailures = []struct {
-	code exit.Code
-	re   *regexp.Regexp
-	say  string
-}{
-	{exit.Denied, regexp.MustCompile(`password authentication failed|no password supplied|no pg_hba\.conf entry|Peer authentication failed|Ident authentication failed|role ".*" does not exist|is not permitted to log in|SCRAM authentication|fe_sendauth`), "the server at %s refuses the login"},
-	{exit.Failed, regexp.MustCompile(`FATAL:  database ".*" does not exist`), "the database does not exist at %s"},
-	{exit.Denied, regexp.MustCompile(`permission denied|must be owner|must be superuser|must be member|must be able to SET ROLE|row-level security policy`), "a privilege is missing at %s"},
-	{exit.Failed, regexp.MustCompile(`certificate verify failed|server does not support SSL|root certificate file .* does not exist|server certificate for|SSL error`), "no secure connection to the server at %s"},
-	{exit.TempFail, regexp.MustCompile(`too many clients|too many connections|remaining connection slots`), "the server at %s has no connection left"},
-	{exit.TempFail, regexp.MustCompile(`could not connect|connection to server .* failed|Connection refused|could not translate host name|the database system is (starting up|shutting down|in recovery)|timeout expired`), "the server at %s cannot be reached"},
-	{exit.TempFail, regexp.MustCompile(`server closed the connection unexpectedly|terminating connection|connection to server was lost|no connection to the server|could not receive data from server|canceling statement due to`), "the connection to the server at %s broke"},
-	{exit.TempFail, regexp.MustCompile(`deadlock detected|lock timeout|canceling statement due to lock`), "a lock was not granted at %s"},
+// postgresFailure tells the exit code of a failure from what libpq and the
+// server said. The programs run with LC_ALL=C, but the server's own messages
+// come in its lc_messages, so the list has what libpq says itself, in English,
+// and little else; anything unknown is a plain failure.
+func postgresFailure(stderr string) (code exit.Code, say, hint string) {
+	const reach = "is the server running, and are host, port and socket right?"
+	for _, f := range []struct {
+		code            exit.Code
+		re, say, advice string
+	}{
+		{exit.Denied, `password authentication failed|no password supplied|no pg_hba\.conf entry|(Peer|Ident) authentication failed|role ".*" does not exist|is not permitted to log in|SCRAM authentication|fe_sendauth`,
+			"the server at %s refuses the login", "check user and password, and the server's pg_hba.conf"},
+		{exit.Failed, `FATAL:  database ".*" does not exist`, "the database does not exist at %s", ""},
+		{exit.Denied, `permission denied|must be owner|must be superuser|must be member|must be able to SET ROLE|row-level security policy`,
+			"a privilege is missing at %s", ""},
+		{exit.Failed, `certificate verify failed|server does not support SSL|root certificate file .* does not exist|server certificate for|SSL error`,
+			"no secure connection to the server at %s", "check the TLS mode and the file with authorities"},
+		{exit.TempFail, `too many clients|too many connections|remaining connection slots`, "the server at %s has no connection left", ""},
+		{exit.TempFail, `server closed the connection unexpectedly|terminating connection|connection to server was lost|no connection to the server|could not receive data from server|SSL SYSCALL error`,
+			"the connection to the server at %s broke", ""},
+		{exit.TempFail, `could not connect|connection to server .* failed|Connection refused|could not translate host name|the database system is (starting up|shutting down|in recovery)|timeout expired`,
+			"the server at %s cannot be reached", reach},
+		{exit.TempFail, `deadlock detected|lock timeout|canceling statement due to`, "a lock was not granted at %s", ""},
+	} {
+		if regexp.MustCompile(f.re).MatchString(stderr) {
+			return f.code, f.say, f.advice
+		}
+	}
+	return exit.OK, "", ""
 }
 
 // explain gives a failure of a client program its exit code and advice.
@@ -237,16 +247,10 @@ func (p *postgresEngine) explain(err error, stderr string) error {
 	if stderr == "" {
 		stderr = failure.Stderr
 	}
-	for _, f := range postgresFailures {
-		if f.re.MatchString(stderr) {
-			e := exit.Errorf(f.code, f.say+": %w", p.o.server(), err)
-			if strings.Contains(f.say, "refuses the login") {
-				e = exit.Hintf(e, "check user and password, and the server's pg_hba.conf")
-			}
-			if strings.Contains(f.say, "be reached") {
-				e = exit.Hintf(e, "is the server running, and are host, port and socket right?")
-			}
-			return e
+	if code, say, hint := postgresFailure(stderr); code != exit.OK {
+		err = exit.Errorf(code, say+": %w", p.o.server(), err)
+		if hint != "" {
+			err = exit.Hintf(err, "%s", hint)
 		}
 	}
 	return err
@@ -476,7 +480,7 @@ func (p *postgresEngine) write(ctx context.Context, w io.Writer) (Report, error)
 		return Report{}, err
 	}
 	defer done()
-	return stream(ctx, c, NewEndMark(Postgres, p.o.format()), w, nil, p.explain)
+	return stream(ctx, p.o.log(), c, NewEndMark(Postgres, p.o.format()), w, nil, p.explain)
 }
 
 // restore loads a dump: an archive through pg_restore, text through psql,

@@ -246,7 +246,7 @@ func (c *sqliteConn) check(ctx context.Context) error {
 	if err != nil {
 		return explainSQLite(c.path, err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	var found []string
 	for rows.Next() {
 		var s string
@@ -318,7 +318,7 @@ func (s *sqliteEngine) preflight(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	defer c.close()
+	defer func() { _ = c.close() }() // only read
 	info := Info{Engine: SQLite, Format: s.o.format(), Databases: []string{filepath.Base(s.o.Path)}, Ext: ".sqlite"}
 	if info.Format == SQL {
 		info.Ext = ".sql"
@@ -394,7 +394,7 @@ func (c *sqliteConn) writePages(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	var n int64
 	for rows.Next() {
 		var number int64
@@ -435,7 +435,7 @@ func (s *sqliteEngine) inventory(ctx context.Context) ([]Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer func() { _ = c.close() }() // only read
 	if err := c.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -496,7 +496,7 @@ func (s *sqliteEngine) exists(ctx context.Context) (bool, error) {
 	if err != nil {
 		return true, nil //nolint:nilerr // whatever it is, it is not empty
 	}
-	defer c.close()
+	defer func() { _ = c.close() }() // only read
 	n, err := c.number(ctx, "SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return true, nil //nolint:nilerr // damaged, but not empty
@@ -576,7 +576,7 @@ func install(ctx context.Context, f *atomicfile.File) error {
 	old := &sqliteEngine{o: Options{Engine: SQLite, Path: target}}
 	c, err := old.source(ctx)
 	if err == nil {
-		defer c.close()
+		defer func() { _ = c.close() }() // what was written is committed
 		err = c.exec(ctx, "PRAGMA query_only = 0")
 		if err == nil {
 			err = c.overwrite(ctx, f.Temp())

@@ -36,7 +36,7 @@ func (c *sqliteConn) tables(ctx context.Context) ([]liteTable, error) {
 	if err != nil {
 		return nil, explainSQLite(c.path, err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	var list []liteTable
 	for rows.Next() {
 		var t liteTable
@@ -95,7 +95,7 @@ func (c *sqliteConn) columns(ctx context.Context, t liteTable) (liteColumns, err
 	if err != nil {
 		return liteColumns{}, explainSQLite(c.path, err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	cols := liteColumns{all: true}
 	var lower []string
 	keys, integerKey := 0, false
@@ -156,7 +156,7 @@ func (c *sqliteConn) eachRow(ctx context.Context, query string, n int, do func([
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	values := make([]sql.RawBytes, n)
 	dest := make([]any, n)
 	for i := range values {
@@ -184,7 +184,7 @@ func writeSQLite(ctx context.Context, c *sqliteConn, o Options, w *bufio.Writer)
 	if err != nil {
 		return err
 	}
-	put := func(format string, args ...any) { fmt.Fprintf(w, format, args...) } // the bufio.Writer keeps the error
+	put := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) } // the bufio.Writer keeps the error
 	put("PRAGMA foreign_keys=OFF;\n")
 	for _, name := range []string{"encoding", "page_size", "auto_vacuum"} {
 		v, err := c.text(ctx, "PRAGMA "+name)

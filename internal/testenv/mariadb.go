@@ -41,7 +41,7 @@ func StartMariaDB(tb testing.TB, args ...string) *MariaDB {
 		"--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=64M",
 		"--max-allowed-packet=1G", "--log-bin-trust-function-creators=1"}, user...)
 	m.server = &server{name: "mariadbd", dir: dir, log: filepath.Join(dir, "log"), stop: syscall.SIGTERM,
-		cmd: exec.Command(daemon, append(all, args...)...)} //nolint:noctx // ended by the clean-up, in order
+		cmd: exec.Command(daemon, append(all, args...)...)}
 	m.server.start(tb)
 	m.server.await(tb, func() error {
 		_, err := m.Try("SELECT 1")
@@ -63,7 +63,7 @@ func (m *MariaDB) Exec(tb testing.TB, sql string) string {
 
 // Try is Exec that returns the error.
 func (m *MariaDB) Try(sql string) (string, error) {
-	cmd := exec.Command(m.client, "--no-defaults", "--socket="+m.Socket, "--user=root", "--batch", "--skip-column-names", //nolint:noctx // short
+	cmd := exec.Command(m.client, "--no-defaults", "--socket="+m.Socket, "--user=root", "--batch", "--skip-column-names",
 		"--default-character-set=utf8mb4", "--max-allowed-packet=1G", "--binary-mode")
 	cmd.Stdin = strings.NewReader(sql)
 	return output(cmd)
@@ -79,7 +79,7 @@ func (m *MariaDB) Stop() { m.server.end() }
 // socket, which 108 bytes bound, and which other users can enter.
 func shortDir(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.MkdirTemp("/tmp", "obt")
+	dir, err := os.MkdirTemp("/tmp", "obt") //nolint:usetesting // its paths are too long
 	if err != nil {
 		tb.Fatal(err)
 	}

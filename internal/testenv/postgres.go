@@ -59,7 +59,7 @@ func StartPostgres(tb testing.TB, args ...string) *Postgres {
 	all := append([]string{"-D", data, "-k", p.Dir, "-p", strconv.Itoa(p.Port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "fsync=off", "-c", "autovacuum=off", "-c", "shared_buffers=32MB", "-c", "max_connections=30"}, args...)
 	p.server = &server{name: "postgres", dir: p.Dir, log: filepath.Join(p.Dir, "log"), stop: syscall.SIGINT, // SIGINT: fast shutdown
-		cmd: as(exec.Command(daemon, all...))} //nolint:noctx // ended by the clean-up, in order
+		cmd: as(exec.Command(daemon, all...))}
 	p.server.start(tb)
 	p.server.await(tb, func() error {
 		_, err := p.Try("postgres", "SELECT 1")
@@ -105,7 +105,7 @@ func (p *Postgres) Exec(tb testing.TB, database, sql string) string {
 // Try is Exec that returns the error.
 func (p *Postgres) Try(database, sql string) (string, error) {
 	name := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database)
-	cmd := exec.Command(p.psql, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", //nolint:noctx // short
+	cmd := exec.Command(p.psql, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1",
 		"--host="+p.Dir, "--port="+strconv.Itoa(p.Port), "--username=postgres", "--dbname=dbname='"+name+"'")
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+PostgresPassword, "LC_ALL=C", "PGCLIENTENCODING=UTF8")
 	cmd.Stdin = strings.NewReader(sql)
