@@ -274,14 +274,14 @@ func myTexts(list []string) string {
 
 // The number of an error, as the client (ERROR 1045 (28000)) and the dump
 // tool (Got error: 1045:, error (1356)) print it.
-var mysqlErrno = regexp.MustCompile(`ERROR (\d{4}) \(|[Gg]ot error: (\d{4}):|\((\d{4})\)`)
+var mysqlErrno = regexp.MustCompile(`ERROR (\d{4}) \(|[Gg]ot error: (\d{4}):|\((\d{4})\)|Error (\d{4}):`)
 
 func mysqlErrorNumber(text string) int {
 	f := mysqlErrno.FindStringSubmatch(text)
 	if f == nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(f[1] + f[2] + f[3])
+	n, _ := strconv.Atoi(f[1] + f[2] + f[3] + f[4])
 	return n
 }
 
@@ -294,9 +294,7 @@ func (m *mysqlEngine) explain(err error, stderr string) error {
 	if c := exit.CodeOf(err); c != exit.Failed {
 		return err
 	}
-	if stderr == "" {
-		stderr = failure.Stderr
-	}
+	stderr += "\n" + failure.Stderr
 	server := m.o.server()
 	switch n := mysqlErrorNumber(stderr); n {
 	case 1045, 1698, 1862, 1820, 3118, 4151:

@@ -244,9 +244,7 @@ func (p *postgresEngine) explain(err error, stderr string) error {
 	if c := exit.CodeOf(err); c != exit.Failed {
 		return err
 	}
-	if stderr == "" {
-		stderr = failure.Stderr
-	}
+	stderr += "\n" + failure.Stderr
 	if code, say, hint := postgresFailure(stderr); code != exit.OK {
 		err = exit.Errorf(code, say+": %w", p.o.server(), err)
 		if hint != "" {

@@ -21,7 +21,8 @@ type messages struct {
 	cut      bool
 	warnings []string
 	errs     []string
-	more     int // messages beyond maxMessages
+	last     *[]string // where the last message went
+	more     int       // messages beyond maxMessages
 	// ignore, if set, drops lines that mean nothing.
 	ignore func(string) bool
 }
@@ -49,7 +50,8 @@ func (m *messages) Write(p []byte) (int, error) {
 }
 
 func (m *messages) endLine() {
-	s := strings.TrimSpace(strings.ToValidUTF8(string(m.line), "\uFFFD"))
+	raw := strings.ToValidUTF8(string(m.line), "\uFFFD")
+	s := strings.TrimSpace(raw)
 	if m.cut {
 		s += "…"
 	}
@@ -57,10 +59,17 @@ func (m *messages) endLine() {
 	if s == "" || m.ignore != nil && m.ignore(s) {
 		return
 	}
+	if last := m.last; last != nil && len(*last) > 0 && (raw[0] == ' ' || raw[0] == '\t' || continuation.MatchString(s)) {
+		if p := &(*last)[len(*last)-1]; len(*p)+len(s) <= 2*maxMessageLine {
+			*p += " " + s
+		}
+		return
+	}
 	list := &m.warnings
 	if isError(s) {
 		list = &m.errs
 	}
+	m.last = list
 	if len(*list) >= maxMessages {
 		m.more++
 		return
@@ -84,6 +93,7 @@ func (m *messages) done() (warnings, errs []string) {
 // is one, even if it mentions an error.
 var (
 	warningWords = regexp.MustCompile(`(?i)\b(warning|deprecated|note|notice|info|hint|detail)\b`)
+	continuation = regexp.MustCompile(`^\S+: (detail|hint|note):`)
 	errorWords   = regexp.MustCompile(`(?i)\b(errors?|fatal|panic|denied|failed|failure|cannot|can't|couldn't|could not|lost connection|gone away|unknown|abort(ed|ing)?|no such|insufficient|out of memory|killed)\b`)
 )
 
