@@ -123,8 +123,21 @@ func (a *app) checkAll(cfg *config.Config) error {
 		return problems.Err()
 	}
 	reg := registry(newRoot(a.scratch()))
+	add := func(at config.Position, err error) {
+		if err == nil {
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			problems = append(problems, config.Problem{At: at, Message: line})
+		}
+	}
 	for _, t := range cfg.Tables() {
 		if len(t.Path) < 2 {
+			if s := reg[t.Path[0]]; s != nil && !s.jobs {
+				trial := a.scratch()
+				trial.cfg = cfg
+				add(t.At, trial.checkSection(t.Path[0]))
+			}
 			continue
 		}
 		parent := strings.Join(t.Path[:len(t.Path)-1], ".")
@@ -133,13 +146,18 @@ func (a *app) checkAll(cfg *config.Config) error {
 		}
 		trial := a.scratch()
 		trial.cfg = cfg
-		if err := trial.checkJob(parent, t.Path[len(t.Path)-1]); err != nil {
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				problems = append(problems, config.Problem{At: t.At, Message: line})
-			}
-		}
+		add(t.At, trial.checkJob(parent, t.Path[len(t.Path)-1]))
 	}
 	return problems.Err()
+}
+
+// checkSection runs the check of a section that holds no jobs, if it has one.
+func (a *app) checkSection(section string) error {
+	_ = newRoot(a) // registers the checks
+	if check := a.checks[section]; check != nil {
+		return check()
+	}
+	return nil
 }
 
 // checkJob settles the flags of the job's command and runs its check.
@@ -168,7 +186,8 @@ func (a *app) checkJob(section, job string) error {
 }
 
 // onCheck registers the check of the options that a job of section would run
-// with; `config check` calls it after the flags were settled.
+// with; `config check` calls it after the flags were settled. The check of a
+// section without jobs is called as it is.
 func (a *app) onCheck(section string, check func() error) { a.checks[section] = check }
 
 func newConfigShowCmd(a *app) *cobra.Command {

@@ -37,7 +37,16 @@ func (c *choice) String() string { return *c.value }
 const (
 	// configOnly marks a key that the command line must not set: a password.
 	configOnly = "opsbelt.config-only"
+	// perCall marks a flag that is about one call and no setting.
+	perCall = "opsbelt.per-call"
 )
+
+// markPerCall keeps flags out of the configuration.
+func markPerCall(fs *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		_ = fs.SetAnnotation(name, perCall, []string{"true"}) // fails for a flag that is not there
+	}
+}
 
 // addSecretFlags adds the flags that say where a secret comes from, for
 // example --password-file, --password-command and --password-env, and the key

@@ -54,6 +54,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newConfigCmd(a),
 		newDoctorCmd(a),
+		newMailCmd(a),
 		newVersionCmd(a),
 		newReferenceCmd(a),
 	)

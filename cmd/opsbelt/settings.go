@@ -114,7 +114,7 @@ func registry(root *cobra.Command) map[string]*section {
 
 // notAKey tells the flags that are about one call and never settings.
 func notAKey(f *pflag.Flag) bool {
-	return slices.Contains([]string{"help", "json", "job", "yes", "dry-run"}, f.Name)
+	return slices.Contains([]string{"help", "json", "job", "yes", "dry-run"}, f.Name) || len(f.Annotations[perCall]) > 0
 }
 
 // loadConfig reads the configuration files and checks all of them; a mistake

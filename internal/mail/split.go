@@ -62,33 +62,46 @@ func openSection(a Attachment, offset, size int64) (io.ReadCloser, error) {
 	return section{io.LimitReader(r, size), r}, nil
 }
 
-// Split turns m, which has one attachment, into messages that each fit limit
-// bytes and carry one part of it. The subjects are numbered, the text says how
-// to join the parts, and the later messages are replies to the first so that
-// mail programs show them together.
+// Split turns m into messages that each fit limit bytes and carry one
+// attachment, or one part of an attachment that is too large. The subjects are
+// numbered, the text of a part says how to join them, and the later messages
+// are replies to the first so that mail programs show them together.
 func Split(m Message, limit int64) ([]Message, error) {
-	if len(m.Attachments) != 1 {
-		return nil, fmt.Errorf("split: the message has %d attachments; one can be split", len(m.Attachments))
-	}
-	a := m.Attachments[0]
 	// A part must leave room for the text, quoted-printable at worst.
 	room := MaxAttachment(limit - int64(3*(len(m.Text)+len(m.HTML))))
 	if room == 0 {
-		return nil, fmt.Errorf("split %s: a message of %d bytes has no room for a part of it", a.Name, limit)
+		return nil, fmt.Errorf("split: a message of %d bytes has no room for a part", limit)
 	}
-	parts, err := SplitAttachment(a, room)
-	if err != nil {
-		return nil, err
+	type numbered struct {
+		Attachment
+		text string
+	}
+	var all []numbered
+	for _, a := range m.Attachments {
+		if a.Size <= room {
+			all = append(all, numbered{a, m.Text})
+			continue
+		}
+		parts, err := SplitAttachment(a, room)
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range parts {
+			all = append(all, numbered{p, joinHint(m.Text, a.Name, i+1, len(parts))})
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("split: the message has no attachment, and its text does not fit %d bytes", limit)
 	}
 	if m.MessageID == "" {
 		m.MessageID = randomHex(16) + "@opsbelt.invalid"
 	}
-	out := make([]Message, 0, len(parts))
-	for i, p := range parts {
+	out := make([]Message, 0, len(all))
+	for i, a := range all {
 		n := m
-		n.Subject = fmt.Sprintf("%s (%d/%d)", m.Subject, i+1, len(parts))
-		n.Text = joinHint(m.Text, a.Name, i+1, len(parts))
-		n.Attachments = []Attachment{p}
+		n.Subject = fmt.Sprintf("%s (%d/%d)", m.Subject, i+1, len(all))
+		n.Text = a.text
+		n.Attachments = []Attachment{a.Attachment}
 		if i > 0 {
 			n.MessageID = ""
 			n.InReplyTo = m.MessageID

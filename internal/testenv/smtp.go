@@ -64,7 +64,7 @@ const serverWait = 2 * time.Minute
 func SMTP(tb testing.TB, o SMTPOptions) *SMTPServer {
 	tb.Helper()
 	Root(tb)
-	postfix := Need(tb, "postfix")
+	Need(tb, "postfix")
 	dovecot := ""
 	if o.Submission {
 		dovecot = Need(tb, "dovecot")
@@ -75,8 +75,16 @@ func SMTP(tb testing.TB, o SMTPOptions) *SMTPServer {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			tb.Error(err)
+		// Postfix's processes take a moment to end.
+		for deadline := time.Now().Add(serverWait); ; time.Sleep(10 * time.Millisecond) {
+			err := os.RemoveAll(dir)
+			if err == nil {
+				return
+			}
+			if time.Now().After(deadline) {
+				tb.Error(err)
+				return
+			}
 		}
 	})
 	s := &SMTPServer{Host: "127.0.0.1", Port: FreePort(tb), dir: dir, User: "backup@example.test", Password: `p#a "q' $x;é=%`}
@@ -86,7 +94,7 @@ func SMTP(tb testing.TB, o SMTPOptions) *SMTPServer {
 	s.configure(tb, o)
 
 	ctx, cancel := context.WithCancel(context.Background())
-	s.start(ctx, tb, postfix, dovecot)
+	s.start(ctx, tb, dovecot)
 	done := s.stop
 	s.stop = func() { cancel(); done() }
 	tb.Cleanup(s.Stop)
@@ -122,11 +130,18 @@ func (s *SMTPServer) configure(tb testing.TB, o SMTPOptions) {
 	}
 	s.CAFile = s.path("etc", "ca.pem")
 	makeCertificates(tb, s.CAFile, s.path("etc", "server.pem"))
-	uid, gid := lookupID(tb, "-u"), lookupID(tb, "-g")
+	uid, gid, drop := lookupID(tb, "passwd", "postfix"), lookupID(tb, "group", "postfix"), lookupID(tb, "group", "postdrop")
 	for _, name := range []string{"data", "mail"} {
 		if err := os.Chown(s.path(name), uid, gid); err != nil {
 			tb.Fatal(err)
 		}
+	}
+	// The directories of the queue, as `postfix check` makes them.
+	s.mkdir(tb, "pid", 0o755, 0, 0)
+	s.mkdir(tb, "public", 0o710, uid, drop)
+	s.mkdir(tb, "maildrop", 0o730, uid, drop)
+	for _, name := range []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"} {
+		s.mkdir(tb, name, 0o700, uid, 0)
 	}
 	s.write(tb, "etc/main.cf", 0o644, `compatibility_level = 3.6
 queue_directory = `+s.path("queue")+`
@@ -218,6 +233,21 @@ service auth {
 `)
 }
 
+// mkdir makes a directory of the queue.
+func (s *SMTPServer) mkdir(tb testing.TB, name string, mode os.FileMode, uid, gid int) {
+	tb.Helper()
+	path := s.path("queue", name)
+	if err := os.Mkdir(path, mode); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.Chown(path, uid, gid); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 func (s *SMTPServer) write(tb testing.TB, name string, mode os.FileMode, text string) {
 	tb.Helper()
 	if err := os.WriteFile(s.path(name), []byte(text), mode); err != nil {
@@ -226,14 +256,15 @@ func (s *SMTPServer) write(tb testing.TB, name string, mode os.FileMode, text st
 	if err := os.Chmod(s.path(name), mode); err != nil {
 		tb.Fatal(err)
 	}
-}
-
-func (s *SMTPServer) start(ctx context.Context, tb testing.TB, postfix, dovecot string) {
-	tb.Helper()
-	// The check makes the queue's directories.
-	if _, err := (run.Cmd{Path: postfix, Args: []string{"-c", s.path("etc"), "check"}}).Run(ctx); err != nil {
+	// Postfix waits two seconds until a file just written seems stable.
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(s.path(name), old, old); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+func (s *SMTPServer) start(ctx context.Context, tb testing.TB, dovecot string) {
+	tb.Helper()
 	var waits []func() (string, error)
 	launch := func(c run.Cmd) {
 		c.WaitDelay = 20 * time.Second
@@ -351,14 +382,18 @@ func readDelivered(data []byte) (SMTPMessage, error) {
 	}
 }
 
-// lookupID is the user's (-u) or group's (-g) number of postfix.
-func lookupID(tb testing.TB, flag string) int {
+// lookupID is the number of a user (database passwd) or a group.
+func lookupID(tb testing.TB, database, name string) int {
 	tb.Helper()
-	out, err := run.Cmd{Path: Need(tb, "id"), Args: []string{flag, "postfix"}}.Output(tb.Context())
+	out, err := run.Cmd{Path: Need(tb, "getent"), Args: []string{database, name}}.Output(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	fields := strings.Split(string(out), ":")
+	if len(fields) < 3 {
+		tb.Fatalf("getent %s %s: %s", database, name, out)
+	}
+	n, err := strconv.Atoi(fields[2])
 	if err != nil {
 		tb.Fatal(err)
 	}
