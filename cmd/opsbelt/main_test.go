@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 //
 //	status N PROGRAM [ARG...]   the program must end with exit status N
 //	[!need:PROGRAM] skip        skip without the program, or fail where CI requires it
+//	smtp [ARG...]               start a mail server (see scriptSMTP)
+//	mails N DIR                 wait for N mails and unpack them into DIR
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
@@ -39,11 +41,14 @@ func TestScript(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", "")
 			env.Setenv("XDG_CACHE_HOME", "")
 			env.Setenv("TZ", "UTC")
+			env.Values[scriptMailKey{}] = &scriptMail{tb: env.T().(testing.TB)}
 			return nil
 		},
 		Condition: scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": scriptStatus,
+			"smtp":   scriptSMTP,
+			"mails":  scriptMails,
 		},
 	})
 }

@@ -56,11 +56,14 @@ func (s *Sender) Check(ctx context.Context, step func(name, finding string)) (Re
 	}
 	step("address", strings.Join(r.Addresses, ", "))
 	defer ses.close()
-	if err := ses.connect(); err != nil {
+	if err := ses.dial(); err != nil {
 		return r, notSent(err)
 	}
 	r.Connected = ses.conn.RemoteAddr().String()
 	step("connected", r.Connected)
+	if err := ses.greet(); err != nil {
+		return r, notSent(err)
+	}
 	if err := ses.hello(); err != nil {
 		return r, notSent(err)
 	}

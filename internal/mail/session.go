@@ -74,7 +74,10 @@ func (c Config) open(ctx context.Context) (_ *session, err error) {
 			s.abort()
 		}
 	}()
-	if err := s.connect(); err != nil {
+	if err := s.dial(); err != nil {
+		return nil, err
+	}
+	if err := s.greet(); err != nil {
 		return nil, err
 	}
 	if err := s.hello(); err != nil {
@@ -108,7 +111,8 @@ func (s *session) failed(step string, err error) error {
 	return s.cfg.explain(&Error{Server: s.cfg.address(), Step: step, Code: replyCode(err), Err: err})
 }
 
-func (s *session) connect() error {
+// dial connects, and does no more.
+func (s *session) dial() error {
 	c := s.cfg
 	host, err := asciiHost(c.host())
 	if err != nil {
@@ -122,7 +126,13 @@ func (s *session) connect() error {
 	s.conn = &patientConn{Conn: raw}
 	s.conn.timeout.Store(int64(c.timeout()))
 	s.stop = context.AfterFunc(s.ctx, func() { _ = raw.Close() })
+	return nil
+}
 
+// greet encrypts the connection, where that comes first, and reads the
+// server's greeting.
+func (s *session) greet() error {
+	c := s.cfg
 	conn := net.Conn(s.conn)
 	if c.tlsMode() == TLSImplicit {
 		cfg, err := c.tlsConfig()
@@ -134,6 +144,10 @@ func (s *session) connect() error {
 			return s.failed(stepTLS, err)
 		}
 		conn = t
+	}
+	host, err := asciiHost(c.host())
+	if err != nil {
+		return s.failed(stepGreeting, permanent("%w", err))
 	}
 	s.client, err = smtp.NewClient(conn, host)
 	if err != nil {
@@ -214,7 +228,7 @@ func (s *session) login() error {
 	}
 	password := c.Password.Reveal()
 	var auth smtp.Auth
-	host, _ := asciiHost(c.host()) // connect succeeded with it
+	host, _ := asciiHost(c.host()) // dial succeeded with it
 	switch method {
 	case "PLAIN", "LOGIN", "XOAUTH2":
 		if !clearText {

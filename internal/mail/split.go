@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -94,7 +95,7 @@ func Split(m Message, limit int64) ([]Message, error) {
 		return nil, fmt.Errorf("split: the message has no attachment, and its text does not fit %d bytes", limit)
 	}
 	if m.MessageID == "" {
-		m.MessageID = randomHex(16) + "@opsbelt.invalid"
+		m.MessageID = randomHex(16) + "@" + cmp.Or(hostname(), "localhost")
 	}
 	out := make([]Message, 0, len(all))
 	for i, a := range all {

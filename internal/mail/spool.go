@@ -196,7 +196,7 @@ func (s *Sender) Flush(ctx context.Context) (Flushed, error) {
 	f.Left = len(list)
 	session, err := s.cfg.open(ctx)
 	if err != nil {
-		return f, notSent(fmt.Errorf("send the %d mails in %s: %w", len(list), s.cfg.SpoolDir, err))
+		return f, notSent(fmt.Errorf("send what waits in %s: %w", s.cfg.SpoolDir, err))
 	}
 	defer func() { session.close() }()
 	var errs []error

@@ -58,7 +58,7 @@ type SMTPMessage struct {
 
 // serverWait bounds the wait for a server of a test, generously: tests run
 // on loaded machines.
-const serverWait = 2 * time.Minute
+const serverWait = time.Minute
 
 // SMTP starts a mail server that ends with the test.
 func SMTP(tb testing.TB, o SMTPOptions) *SMTPServer {
