@@ -65,6 +65,7 @@ const (
 	Saving    Stage = "saving"
 	Verifying Stage = "verifying"
 	Copying   Stage = "copying"
+	Restoring Stage = "restoring"
 )
 
 // EventKind tells events apart.

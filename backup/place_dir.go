@@ -39,23 +39,35 @@ func openDir(path string, create bool) (*dirPlace, error) {
 			return nil, denied(fmt.Errorf("backup directory: %w", err))
 		}
 	}
-	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+	d, err := openDirForReading(abs)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := d.root.Stat(".")
+	if err == nil {
+		err = checkPrivateDir(d.path, fi)
+	}
+	if err != nil {
+		_ = d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// openDirForReading opens a directory, whoever can write to it.
+func openDirForReading(path string) (*dirPlace, error) {
+	abs, err := filepath.Abs(path)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
 		return nil, denied(fmt.Errorf("backup directory: %w", err))
 	}
 	root, err := os.OpenRoot(abs)
 	if err != nil {
 		return nil, denied(fmt.Errorf("backup directory: %w", err))
 	}
-	d := &dirPlace{path: abs, root: root}
-	fi, err := root.Stat(".")
-	if err == nil {
-		err = checkPrivateDir(abs, fi)
-	}
-	if err != nil {
-		_ = root.Close()
-		return nil, err
-	}
-	return d, nil
+	return &dirPlace{path: abs, root: root}, nil
 }
 
 // denied gives a refusal of the file system its exit code.

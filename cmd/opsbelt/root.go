@@ -52,6 +52,7 @@ func newRoot(a *app) *cobra.Command {
 	})
 
 	root.AddCommand(
+		newBackupCmd(a),
 		newConfigCmd(a),
 		newDoctorCmd(a),
 		newMailCmd(a),
