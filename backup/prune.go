@@ -16,16 +16,19 @@ import (
 // that is not the one that was written is nobody's to throw away unseen.
 func decide(es []Entry, p retention.Policy, now time.Time) []retention.Decision {
 	var items []retention.Item
-	var altered []retention.Decision
+	var apart []retention.Decision
 	for _, e := range es {
 		it := retention.Item{ID: e.File, Time: e.Created, Sequence: e.Sequence, Good: e.State == Good || e.State == Unproven}
-		if e.State == Altered {
-			altered = append(altered, retention.Decision{Item: it, Keep: true, Reasons: []string{"not of the size that was written; look at it"}})
-			continue
+		switch e.State {
+		case Altered:
+			apart = append(apart, retention.Decision{Item: it, Keep: true, Reasons: []string{"not of the size that was written; look at it"}})
+		case Missing:
+			apart = append(apart, retention.Decision{Item: it, Keep: true, Reasons: []string{"the file is missing; only its manifest is left"}})
+		default:
+			items = append(items, it)
 		}
-		items = append(items, it)
 	}
-	return append(retention.Apply(items, p, now), altered...)
+	return append(retention.Apply(items, p, now), apart...)
 }
 
 // eachDecision calls f with each backup of the job in the place and what the
