@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"opsbelt/internal/exit"
 )
@@ -56,6 +57,9 @@ func (r *runner) copyTo(ctx context.Context, c Location) (err error) {
 	for _, name := range stale {
 		r.warn(fmt.Sprintf("removed the unfinished file of an earlier run in %s: %s", p, name))
 	}
+	if err := r.tidyCopy(ctx, p); err != nil {
+		return err
+	}
 	if err := r.transfer(ctx, p); err != nil {
 		if isFull(err) {
 			err = fmt.Errorf("the disk there is full: %w", err)
@@ -65,6 +69,33 @@ func (r *runner) copyTo(ctx context.Context, c Location) (err error) {
 	removed, err := pruneIn(ctx, p, r.o.Job, r.o.Retention, r.o.Now(), r.o.Log)
 	r.res.Pruned = append(r.res.Pruned, removed...)
 	return err
+}
+
+// tidyCopy removes manifests of the job whose files never came: those of runs
+// that were killed between the two.
+func (r *runner) tidyCopy(ctx context.Context, p place) error {
+	files, err := p.list(ctx)
+	if err != nil {
+		return err
+	}
+	there := make(map[string]bool, len(files))
+	for _, f := range files {
+		there[f.name] = true
+	}
+	for _, f := range files {
+		file, ok := strings.CutSuffix(f.name, ManifestExt)
+		if !ok || there[file] || !isOwn(f.name, r.o.Job) {
+			continue
+		}
+		if m, err := readManifest(ctx, p, f.name); err != nil || m.Job != r.o.Job {
+			continue
+		}
+		if err := p.remove(ctx, f.name); err != nil {
+			return err
+		}
+		r.warn(fmt.Sprintf("removed a manifest without its backup in %s: %s", p, f.name))
+	}
+	return nil
 }
 
 // transfer stores manifest and file in p and reads the file back from there.
@@ -81,7 +112,7 @@ func (r *runner) transfer(ctx context.Context, p place) error {
 		return err
 	}
 	manifest := m.File + ManifestExt
-	if err := p.replace(ctx, manifest, bytes.NewReader(data), int64(len(data))); err != nil {
+	if err := p.put(ctx, manifest, bytes.NewReader(data), int64(len(data))); err != nil {
 		return err
 	}
 	undo := func(err error, names ...string) error {

@@ -281,3 +281,28 @@ func TestLocationString(t *testing.T) {
 		}
 	}
 }
+
+// A run that was killed between manifest and file leaves the one without the
+// other at the copy's place.
+func TestCopyTidies(t *testing.T) {
+	second := t.TempDir()
+	o := fast(t.TempDir(), &textSource{body: text(10)})
+	o.Copies = []Location{Location(second)}
+	res, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(second, res.Manifest.File)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, second); len(got) != 2 || got[0] != again.Manifest.File {
+		t.Errorf("files %q", got)
+	}
+	if len(again.Warnings) != 1 || !strings.Contains(again.Warnings[0], "without its backup") {
+		t.Errorf("warnings %q", again.Warnings)
+	}
+}

@@ -54,10 +54,10 @@ func CleanName(name string) string {
 	return s
 }
 
-// isOwnTemp reports whether the base of a temporary name (atomicfile's
-// ".NAME.RANDOM.partial") is that of a backup or manifest of the job.
-func isOwnTemp(temp, job string) bool {
-	s := strings.TrimPrefix(temp, ".")
+// isOwn reports whether the name, or a temporary name (atomicfile's
+// ".NAME.RANDOM.partial"), can be that of a backup or manifest of the job.
+func isOwn(name, job string) bool {
+	s := strings.TrimPrefix(name, ".")
 	if len(s) <= len(timeLayout) {
 		return false
 	}

@@ -192,7 +192,7 @@ func (d *dirPlace) clean(_ context.Context, job string) (removed []string, err e
 		return nil, fmt.Errorf("list %s: %w", d.path, err)
 	}
 	for _, name := range names {
-		if !atomicfile.IsTemp(name) || !isOwnTemp(name, job) {
+		if !atomicfile.IsTemp(name) || !isOwn(name, job) {
 			continue
 		}
 		f, err := d.openFile(name)

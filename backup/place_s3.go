@@ -171,7 +171,7 @@ func (p *s3Place) clean(ctx context.Context, job string) (removed []string, err 
 			return removed, nil //nolint:nilerr // see above
 		}
 		name := strings.TrimPrefix(o.Key, p.prefix)
-		if path.Base(name) != name || !isOwnTemp("."+name, job) {
+		if path.Base(name) != name || !isOwn(name, job) {
 			continue
 		}
 		if err := p.c.RemoveIncompleteUpload(ctx, p.bucket, o.Key); err != nil {
