@@ -704,6 +704,7 @@ func TestDiskFull(t *testing.T) {
 	t.Run("at the copy's place", func(t *testing.T) {
 		dir := t.TempDir()
 		o := fast(dir, &textSource{body: noise(8 << 20)})
+		o.Now = func() time.Time { return time.Now().Add(-time.Hour) } // a name that is free there
 		o.Copies = []Location{Location(small), Location(filepath.Join(dir, "second"))}
 		res, err := Run(t.Context(), o)
 		wantCode(t, err, exit.Partial, "copy to "+small, "full")

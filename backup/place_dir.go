@@ -11,7 +11,6 @@ import (
 
 	"opsbelt/internal/atomicfile"
 	"opsbelt/internal/exit"
-	"opsbelt/internal/run"
 )
 
 // Permissions of what is stored: backups hold what the database protects.
@@ -78,11 +77,10 @@ func denied(err error) error {
 	return err
 }
 
-func (d *dirPlace) String() string            { return d.path }
-func (d *dirPlace) file(name string) string   { return filepath.Join(d.path, name) }
-func (d *dirPlace) close() error              { return d.root.Close() }
-func (d *dirPlace) lock(job string) string    { return d.file("." + CleanName(job) + ".lock") }
-func (d *dirPlace) quoted(name string) string { return run.Quote(d.file(name)) }
+func (d *dirPlace) String() string          { return d.path }
+func (d *dirPlace) file(name string) string { return filepath.Join(d.path, name) }
+func (d *dirPlace) close() error            { return d.root.Close() }
+func (d *dirPlace) lock(job string) string  { return d.file("." + CleanName(job) + ".lock") }
 
 func (d *dirPlace) list(context.Context) ([]fileInfo, error) {
 	dir, err := d.root.Open(".")
@@ -160,7 +158,12 @@ func (d *dirPlace) write(ctx context.Context, name string, r io.Reader, commit f
 	if _, err := io.CopyBuffer(f, ctxReader{ctx, r}, make([]byte, chunk)); err != nil {
 		return err
 	}
-	return commit(f)
+	if err := commit(f); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", d.file(name), fs.ErrExist)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // create begins a file, and marks it as belonging to a living process.
