@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -80,10 +78,7 @@ func flagDocs(fs *pflag.FlagSet) []flagDoc {
 			return
 		}
 		value, usage := pflag.UnquoteUsage(f)
-		d := flagDoc{Name: f.Name, Shorthand: f.Shorthand, Value: value, Usage: usage, Default: f.DefValue}
-		if slices.Contains([]string{"", "false", "0", "[]", "0s"}, strings.TrimSpace(f.DefValue)) {
-			d.Default = ""
-		}
+		d := flagDoc{Name: f.Name, Shorthand: f.Shorthand, Value: value, Usage: usage, Default: flagDefault(f)}
 		if f.Name != "config" && f.Name != "yes" {
 			d.Env = envName(f.Name)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -74,6 +75,67 @@ func group(use, short, long string, subs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// flagTable lists flags with their descriptions in a column beside them. A
+// flag too long for its column stands on a line of its own.
+func flagTable(fs *pflag.FlagSet, width int) string {
+	const column = 30
+	var b strings.Builder
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		value, usage := pflag.UnquoteUsage(f)
+		head := "      --" + f.Name
+		if f.Shorthand != "" {
+			head = "  -" + f.Shorthand + ", --" + f.Name
+		}
+		if value != "" {
+			head += " " + value
+		}
+		if def := flagDefault(f); def != "" {
+			usage += " (default " + def + ")"
+		}
+		lines := wrapText(usage, width-column)
+		if len(head) > column-2 {
+			b.WriteString(head + "\n")
+			head = ""
+		}
+		for _, line := range lines {
+			fmt.Fprintf(&b, "%-*s%s\n", column, head, line)
+			head = ""
+		}
+	})
+	return b.String()
+}
+
+// flagDefault is a flag's default as help shows it; what goes without saying
+// is left out.
+func flagDefault(f *pflag.Flag) string {
+	switch d := strings.TrimSpace(f.DefValue); d {
+	case "", "false", "0", "[]", "0s":
+		return ""
+	default:
+		return d
+	}
+}
+
+// wrapText breaks text into lines of at most width columns, at blanks.
+func wrapText(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
 // help is the text of --help: what the command does for its user, examples,
 // then everything else.
 func (a *app) help(cmd *cobra.Command) string {
@@ -99,15 +161,11 @@ func (a *app) help(cmd *cobra.Command) string {
 		}
 		_ = w.Flush() // a strings.Builder takes everything
 	}
-	width := min(max(a.streams.Width(), 60), 110)
-	if fs := cmd.LocalFlags(); fs.HasAvailableFlags() && cmd.HasParent() {
-		b.WriteString("\nFlags:\n" + fs.FlagUsagesWrapped(width))
+	width := min(max(a.streams.Width(), 60), 100)
+	if fs := cmd.LocalNonPersistentFlags(); fs.HasAvailableFlags() {
+		b.WriteString("\nFlags:\n" + flagTable(fs, width))
 	}
-	if cmd.HasParent() {
-		b.WriteString("\nGlobal flags:\n" + cmd.InheritedFlags().FlagUsagesWrapped(width))
-	} else {
-		b.WriteString("\nGlobal flags:\n" + cmd.LocalFlags().FlagUsagesWrapped(width))
-	}
+	b.WriteString("\nGlobal flags:\n" + flagTable(cmd.Root().PersistentFlags(), width))
 	if s := sectionsOf(cmd); len(s) > 0 {
 		example := "quiet"
 		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {

@@ -296,5 +296,13 @@ func roff(s string) string {
 			lines[i] = `\&` + l
 		}
 	}
-	return strings.Join(lines, "\n")
+	var b strings.Builder
+	for _, r := range strings.Join(lines, "\n") {
+		if r > 126 {
+			fmt.Fprintf(&b, "\\[u%04X]", r) // roff's input is ASCII
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
