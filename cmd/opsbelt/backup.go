@@ -157,12 +157,8 @@ func (o *backupRun) options(ctx context.Context, a *app, job string, src backup.
 	if o.level != codec.DefaultLevel {
 		level = &o.level
 	}
-	dir := ""
-	if o.place.to != "" {
-		dir = a.absolute("to", o.place.to)
-	}
 	return backup.Options{
-		Job: job, Dir: dir, UTC: o.utc, Source: src,
+		Job: job, Dir: o.place.to, UTC: o.utc, Source: src,
 		Compression: o.compress, Level: level, Workers: o.workers, Encryption: enc,
 		Copies: o.place.locations(), Retention: o.keep.policy(),
 		Hooks:    backup.Hooks{Before: o.before, After: o.after, Timeout: o.hookTime.D()},
@@ -286,7 +282,7 @@ func (o *backupDB) options(ctx context.Context, a *app) (dump.Options, error) {
 	if err != nil {
 		return d, err
 	}
-	d.Databases, d.All, d.Path = o.databases, o.all, a.absolute("path", o.path)
+	d.Databases, d.All, d.Path = o.databases, o.all, o.path
 	d.Tables, d.ExcludeTables, d.SchemaOnly = o.tables, o.without, o.schemaOnly
 	d.Format, d.ExtraArgs = dump.Format(o.format), o.extraArgs
 	if d.Engine == "" && d.Path != "" {
@@ -523,9 +519,6 @@ func (o *backupSelection) settle(a *app, cmd *cobra.Command, job string) (string
 	}
 	if err := a.backupJob(cmd, job); err != nil {
 		return "", err
-	}
-	if o.place.to != "" {
-		o.place.to = a.absolute("to", o.place.to)
 	}
 	if o.name != "" {
 		return o.name, nil

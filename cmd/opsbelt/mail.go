@@ -88,10 +88,10 @@ func (o *mailOptions) config(a *app) (mail.Config, error) {
 		retries = -1
 	}
 	return mail.Config{
-		Host: host, Port: port, TLS: mail.TLSMode(o.tls), ServerName: o.tlsName, CAFile: a.absolute("ca-file", o.caFile),
+		Host: host, Port: port, TLS: mail.TLSMode(o.tls), ServerName: o.tlsName, CAFile: o.caFile,
 		Auth: o.auth, User: o.user, From: o.from, To: o.to,
 		Timeout: o.timeout.D(), Retries: retries, RetryDelay: o.retryDelay.D(), MaxSize: int64(o.maxSize),
-		SpoolDir: a.absolute("spool", o.spool), SpoolBytes: int64(o.spoolSize), SpoolAge: o.spoolAge.D(),
+		SpoolDir: o.spool, SpoolBytes: int64(o.spoolSize), SpoolAge: o.spoolAge.D(),
 		Logger: a.log, Now: a.now,
 	}, nil
 }
@@ -103,12 +103,10 @@ func (o *mailOptions) sender(ctx context.Context, a *app) (*mail.Sender, error) 
 	if err != nil {
 		return nil, err
 	}
-	src := o.password
-	src.File = a.absolute("password-file", src.File)
-	if cfg.Password, err = src.Resolve(ctx); err != nil {
+	if cfg.Password, err = o.password.Resolve(ctx); err != nil {
 		return nil, fmt.Errorf("mail: %w", err)
 	}
-	if o.user != "" && o.auth != "none" && src.IsZero() && a.streams.InTTY {
+	if o.user != "" && o.auth != "none" && o.password.IsZero() && a.streams.InTTY {
 		p, err := a.streams.ReadPassword("password of " + o.user + " at " + cfg.Host + ": ")
 		if err != nil {
 			return nil, err
@@ -116,7 +114,7 @@ func (o *mailOptions) sender(ctx context.Context, a *app) (*mail.Sender, error) 
 		cfg.Password = secret.New(p)
 	}
 	s, err := mail.New(cfg)
-	if err != nil && o.user != "" && src.IsZero() {
+	if err != nil && o.user != "" && o.password.IsZero() {
 		err = exit.Hintf(err, "name its source: --password-file, --password-command or --password-env")
 	}
 	return s, err
@@ -158,7 +156,7 @@ func (a *app) checkMailSection() error {
 		cfg.Password = secret.New("placeholder")
 	}
 	if o.password.File != "" {
-		_, err := secret.FromFile(m.absolute("password-file", o.password.File))
+		_, err := secret.FromFile(o.password.File)
 		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, cfg.Validate())...)

@@ -250,6 +250,11 @@ func setFromEntry(f *pflag.Flag, e config.Entry) error {
 	if err != nil {
 		return err
 	}
+	if isPath(f) {
+		for i := range texts {
+			texts[i] = besideFile(e.At.File, texts[i])
+		}
+	}
 	if len(f.Annotations[configOnly]) > 0 {
 		if err := privateFile(e.At.File); err != nil {
 			return err
@@ -477,17 +482,20 @@ func refuseSecrets(cmd *cobra.Command) error {
 	return err
 }
 
-// absolute makes a path in a configuration file relative to that file's
+// isPath tells the flags whose value is the path of a file.
+func isPath(f *pflag.Flag) bool {
+	value, _ := pflag.UnquoteUsage(f)
+	return slices.Contains([]string{"file", "directory", "path"}, value)
+}
+
+// besideFile makes a path in a configuration file relative to that file's
 // directory rather than to wherever cron happens to stand.
-func (a *app) absolute(flag, path string) string {
-	origin := a.origins[flag]
-	if path == "" || filepath.IsAbs(path) || a.cfg == nil {
+func besideFile(config, path string) string {
+	if path == "" || path == "-" || filepath.IsAbs(path) {
 		return path
 	}
-	for _, file := range a.cfg.Files {
-		if strings.HasPrefix(origin, file+":") {
-			return filepath.Join(filepath.Dir(file), path)
-		}
+	if abs, err := filepath.Abs(config); err == nil {
+		config = abs
 	}
-	return path
+	return filepath.Join(filepath.Dir(config), path)
 }

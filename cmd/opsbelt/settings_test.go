@@ -138,6 +138,17 @@ func TestLiteralPasswordNeedsAPrivateFile(t *testing.T) {
 	}
 }
 
+func TestPathsAreRelativeToTheFile(t *testing.T) {
+	cfg := load(t, "[db]\npassword-file = 'pw'\n", 0o600)
+	var k kinds
+	if err := testApp(cfg, nil).fill(k.flags(), "", "db"); err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(filepath.Dir(cfg.Files[0]), "pw"); k.secret.File != want {
+		t.Errorf("password file %q, want %q", k.secret.File, want)
+	}
+}
+
 func TestEnvironmentMistake(t *testing.T) {
 	var k kinds
 	err := testApp(&config.Config{}, map[string]string{"OPSBELT_NUMBER": "many"}).fill(k.flags(), "", "db")

@@ -108,13 +108,13 @@ func (s Source) Resolve(ctx context.Context) (Value, error) {
 
 // FromFile reads a secret from a file that nobody but its owner (the user who
 // runs the program, or root) can read. A line feed at the end is not part of
-// the secret; blanks are. A relative name that is not there is looked for in
+// the secret; blanks are. The name of a file that is not there is looked for in
 // $CREDENTIALS_DIRECTORY, where systemd puts credentials (systemd.exec(5)).
 func FromFile(path string) (Value, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(path) {
+	if errors.Is(err, os.ErrNotExist) {
 		if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-			if g, gerr := os.Open(filepath.Join(dir, path)); gerr == nil {
+			if g, gerr := os.Open(filepath.Join(dir, filepath.Base(path))); gerr == nil {
 				f, err = g, nil
 			}
 		}
