@@ -104,7 +104,9 @@ func (x *LZMAWriter) encode() error {
 		}
 	}
 	e := x.enc
-	e.begin(x.buf, x.start, x.n)
+	if !e.begin(x.buf, x.start, x.n) {
+		return ErrInterrupted
+	}
 	for e.pos < e.end {
 		if e.stopped() {
 			return ErrInterrupted

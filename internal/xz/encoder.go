@@ -23,6 +23,10 @@ type encoder struct {
 	ops   []op // decided, not yet coded
 
 	chains    hashChain
+	radix     radixFinder
+	opt       *optimal
+	usesRadix bool // for the input at hand
+	short     shortFinder
 	interrupt <-chan struct{}
 }
 
@@ -36,6 +40,8 @@ func newEncoder(p params, interrupt <-chan struct{}) *encoder {
 // close gives back the tables.
 func (e *encoder) close() {
 	e.chains.free()
+	e.radix.free()
+	e.short.free()
 }
 
 // stopped tells whether the work is to end.
@@ -49,22 +55,56 @@ func (e *encoder) stopped() bool {
 }
 
 // begin prepares for the input src[start:end]. Matches may reach back to the
-// beginning of src. There are padding bytes after end.
-func (e *encoder) begin(src []byte, start, end int) {
-	if start == end { // nothing to do, and src may be nil
-		e.pos, e.at, e.end, e.ops = end, end, end, e.ops[:0]
-		return
+// beginning of src. There are padding bytes after end, which begin clears. It
+// returns false if the work is to end.
+func (e *encoder) begin(src []byte, start, end int) bool {
+	e.pos, e.at, e.end, e.ops = start, start, end, e.ops[:0]
+	if start == end { // src may be nil
+		return true
 	}
-	e.src, e.end = src, end
-	e.pos, e.at = start, start
-	e.ops = e.ops[:0]
+	e.src = src
+	clear(src[end : end+padding])
+	if e.par.optimal {
+		if e.opt == nil {
+			e.opt = &optimal{back: make([]op, 0, optWindow+1)}
+		}
+		e.opt.begin()
+	}
+	e.usesRadix = e.par.finder == radixTable
+	if e.usesRadix {
+		e.short.begin(src, start, end)
+		return e.radix.build(src, end, e.par.block, e.par.depth, e.stopped)
+	}
 	e.chains.begin(e.par, src, start, end)
+	return true
 }
 
 // parse decides how to code the next few bytes.
 func (e *encoder) parse() {
 	e.ops = e.ops[:0]
+	if e.par.optimal {
+		e.parseOptimal()
+		return
+	}
 	e.parseFast()
+}
+
+// matches returns the matches of the next position, each longer and farther
+// than the one before.
+func (e *encoder) matches() []match {
+	if e.usesRadix {
+		return e.short.find(&e.radix, e.par.dict)
+	}
+	return e.chains.find()
+}
+
+// skip passes n positions without asking for matches.
+func (e *encoder) skip(n int) {
+	if e.usesRadix {
+		e.short.skip(n)
+		return
+	}
+	e.chains.skip(n)
 }
 
 func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }

@@ -3,7 +3,6 @@ package xz
 // parseFast decides by rules of thumb: the longest match, unless a repeated
 // distance is nearly as long, or a literal brings a better match next.
 func (e *encoder) parseFast() {
-	h := &e.chains
 	src := e.src
 	reps := e.model.reps
 	pos := e.at
@@ -15,9 +14,8 @@ func (e *encoder) parseFast() {
 		if looked {
 			m, looked = ahead, false
 		} else {
-			m = pick(h.find())
+			m = pick(e.matches())
 		}
-		// Now h.next is pos+1.
 		rep, repLen := 0, 0
 		if limit >= 2 {
 			v := uint16(src[pos]) | uint16(src[pos+1])<<8
@@ -37,7 +35,7 @@ func (e *encoder) parseFast() {
 			copy(reps[1:rep+1], reps[:rep])
 			reps[0] = d
 			e.ops = append(e.ops, makeOp(uint32(repLen), d))
-			h.skip(repLen - 1)
+			e.skip(repLen - 1)
 			pos += repLen
 			continue
 		}
@@ -47,7 +45,7 @@ func (e *encoder) parseFast() {
 			continue
 		}
 		if n < e.par.nice && n < limit {
-			ahead, looked = pick(h.find()), true
+			ahead, looked = pick(e.matches()), true
 			an, ad := ahead.length(), ahead.dist()
 			better := an >= n && ad < dist ||
 				an == n+1 && !muchCloser(dist, ad) ||
@@ -68,9 +66,9 @@ func (e *encoder) parseFast() {
 				pos++
 				continue
 			}
-			h.skip(n - 2)
+			e.skip(n - 2)
 		} else {
-			h.skip(n - 1)
+			e.skip(n - 1)
 		}
 		looked = false
 		reps = [4]uint32{uint32(dist), reps[0], reps[1], reps[2]}

@@ -30,7 +30,9 @@ type lzma2 struct {
 // encodeLZMA2 codes src[:n] as LZMA2 chunks, without the end marker, and
 // appends them to out. The first chunk resets the dictionary.
 func (e *encoder) encodeLZMA2(src []byte, n int, p props, out *spool) error {
-	e.begin(src, 0, n)
+	if !e.begin(src, 0, n) {
+		return ErrInterrupted
+	}
 	e.model.reset(p)
 	need := lzma2{dict: true, props: true, state: true}
 	for e.pos < n {

@@ -143,9 +143,19 @@ func preset(level int) params {
 	case 2:
 		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 24, nice: 128, hashBits: 17}
 	case 3:
-		return params{block: DefaultBlockSize, dict: 16 << 20, finder: hashChains, depth: 48, nice: 128, hashBits: 18}
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 16, nice: 32}
+	case 4:
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 24, nice: 40}
+	case 5:
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 32, nice: 48}
+	case 6:
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 48, nice: 64}
+	case 7:
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 63, nice: 96}
+	case 8:
+		return params{block: 32 << 20, dict: 32 << 20, finder: radixTable, optimal: true, depth: 63, nice: 128}
 	default:
-		return params{block: DefaultBlockSize, dict: 16 << 20, finder: hashChains, depth: 64, nice: 128, hashBits: 20}
+		return params{block: 64 << 20, dict: 64 << 20, finder: radixTable, optimal: true, depth: 63, nice: 273}
 	}
 }
 
