@@ -9,6 +9,9 @@ import (
 // format by them.
 const aloneLc, aloneLp, alonePb = 3, 0, 2
 
+// aloneMinimum is the least that is collected before it is coded.
+const aloneMinimum = 1 << 20
+
 // LZMAWriter compresses to one .lzma stream, on one processor: the format
 // has no blocks.
 type LZMAWriter struct {
@@ -41,7 +44,7 @@ func NewLZMAWriter(w io.Writer, o Options) (*LZMAWriter, error) {
 func (o Options) aloneParams() params {
 	p := o.params()
 	if o.DictSize > 0 {
-		p.block = 2 * o.DictSize
+		p.block = max(2*o.DictSize, aloneMinimum)
 	}
 	p.block = min(p.block, MaxDictSize)
 	p.dict = min(p.dict, p.block/2)

@@ -25,9 +25,15 @@ type encoder struct {
 	chains    hashChain
 	radix     radixFinder
 	opt       *optimal
-	usesRadix bool // for the input at hand
 	short     shortFinder
+	tree      tree
+	finder    finder // for the input at hand
+	optimal   bool   // likewise
 	interrupt <-chan struct{}
+
+	probe *encoder // of pieces, to choose contexts
+	piece []byte   // of a probe
+	log   []op     // of a probe
 }
 
 func newEncoder(p params, interrupt <-chan struct{}) *encoder {
@@ -42,6 +48,11 @@ func (e *encoder) close() {
 	e.chains.free()
 	e.radix.free()
 	e.short.free()
+	e.tree.free()
+	if e.probe != nil {
+		e.probe.close()
+		e.probe = nil
+	}
 }
 
 // stopped tells whether the work is to end.
@@ -64,25 +75,54 @@ func (e *encoder) begin(src []byte, start, end int) bool {
 	}
 	e.src = src
 	clear(src[end : end+padding])
-	if e.par.optimal {
+	short := end <= shortInput && !e.par.quick
+	e.optimal = e.par.optimal || short
+	if e.optimal {
 		if e.opt == nil {
 			e.opt = &optimal{back: make([]op, 0, optWindow+1)}
 		}
 		e.opt.begin()
 	}
-	e.usesRadix = e.par.finder == radixTable
-	if e.usesRadix {
+	e.finder = e.par.finder
+	if short || e.finder == radixTable && (end <= treeInput || e.par.dict < end) {
+		e.finder = binaryTree
+	}
+	switch e.finder {
+	case radixTable:
 		e.short.begin(src, start, end)
 		return e.radix.build(src, end, e.par.block, e.par.depth, e.stopped)
+	case binaryTree:
+		e.tree.begin(e.par, src, start, end, e.par.treeSize())
+	default:
+		e.chains.begin(e.par, src, start, end)
 	}
-	e.chains.begin(e.par, src, start, end)
 	return true
+}
+
+// shortInput is the longest input that all presets code with all care: it
+// takes no time to speak of.
+const shortInput = 128 << 10
+
+// treeInput is the longest input for which a binary tree takes the place of
+// the radix table: short input needs the matches that the table leaves out,
+// and does not take long.
+const treeInput = 1 << 20
+
+// treeSize is the most input that the binary tree may get.
+func (p params) treeSize() int {
+	switch {
+	case p.finder == hashChains:
+		return min(p.block, shortInput)
+	case p.dict < p.block:
+		return p.block
+	}
+	return min(p.block, treeInput)
 }
 
 // parse decides how to code the next few bytes.
 func (e *encoder) parse() {
 	e.ops = e.ops[:0]
-	if e.par.optimal {
+	if e.optimal {
 		e.parseOptimal()
 		return
 	}
@@ -92,19 +132,25 @@ func (e *encoder) parse() {
 // matches returns the matches of the next position, each longer and farther
 // than the one before.
 func (e *encoder) matches() []match {
-	if e.usesRadix {
+	switch e.finder {
+	case radixTable:
 		return e.short.find(&e.radix, e.par.dict)
+	case binaryTree:
+		return e.tree.find()
 	}
 	return e.chains.find()
 }
 
 // skip passes n positions without asking for matches.
 func (e *encoder) skip(n int) {
-	if e.usesRadix {
+	switch e.finder {
+	case radixTable:
 		e.short.skip(n)
-		return
+	case binaryTree:
+		e.tree.skip(n)
+	default:
+		e.chains.skip(n)
 	}
-	e.chains.skip(n)
 }
 
 func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }

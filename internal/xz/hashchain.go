@@ -53,7 +53,7 @@ func (h *hashChain) begin(p params, src []byte, start, end int) {
 	clear(h.head3)
 	clear(h.head4)
 	h.src, h.end = src, end
-	h.dict, h.depth, h.nice = min(p.dict, chain), p.depth, p.nice
+	h.dict, h.depth, h.nice = min(p.dict, chain-1), p.depth, p.nice
 	h.shift = uint(32 - bits.Len(uint(head4)-1))
 	h.next = 0
 	h.skip(start)

@@ -85,11 +85,16 @@ func (m *model) reset(p props) {
 		fill(l.high[:])
 	}
 	fill(m.literal[:litSize<<(p.lc+p.lp)])
-	m.state = 0
-	m.reps = [4]uint32{1, 1, 1, 1}
 	m.props = p
 	m.posMask = 1<<p.pb - 1
 	m.litPosMask = 1<<p.lp - 1
+	m.restart()
+}
+
+// restart forgets the symbols before, but not the probabilities.
+func (m *model) restart() {
+	m.state = 0
+	m.reps = [4]uint32{1, 1, 1, 1}
 }
 
 // The states after each kind of symbol: 0 to 6 follow a literal.

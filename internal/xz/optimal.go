@@ -75,7 +75,7 @@ func (e *encoder) parseOptimal() {
 	if o.updated >= o.every {
 		o.prices.update(m, e.par.nice)
 		o.updated = 0
-		o.every = min(o.every*2+32, 2048)
+		o.every = min(o.every*2+32, 512)
 	}
 	pr := &o.prices
 	src, start := e.src, e.at

@@ -160,7 +160,7 @@ func (p *pipeline) dispatch() error {
 // compress encodes b and frees its input.
 func (p *pipeline) compress(e *encoder, b *block) {
 	b.sum = p.framing.sum(b.in[:b.n])
-	b.err = e.encodeLZMA2(b.in, b.n, props{lc: 3, pb: 2}, &b.out)
+	b.err = e.encode(b.in, b.n, &b.out)
 	p.bufs <- b.in
 	b.in = nil
 	close(b.done)

@@ -1,24 +1,24 @@
 package xz
 
 const (
-	short3Bits = 15
-	short4Bits = 16
+	short3Bits = 16
+	short4Bits = 18
 )
 
 // shortFinder remembers where the last two, three and four bytes were last
 // met. The radix finder knows the longest match of a position, and these are
 // the shorter ones that are so much nearer that they may cost less.
 type shortFinder struct {
-	mem                 []byte
-	last2, last3, last4 []uint32 // positions plus one
+	mem                        []byte
+	last2, last3, last4, last6 []uint32 // positions plus one
 
 	src   []byte
 	end   int
 	next  int
-	found [4]match
+	found [6]match
 }
 
-const shortMemory = 4 * (1<<16 + 1<<short3Bits + 1<<short4Bits)
+const shortMemory = 4 * (1<<16 + 1<<short3Bits + 1<<short4Bits + 1<<16)
 
 func (s *shortFinder) free() {
 	release(s.mem)
@@ -30,7 +30,8 @@ func (s *shortFinder) begin(src []byte, start, end int) {
 		s.mem = allocate(shortMemory)
 		all := words(s.mem)
 		s.last2, all = all[:1<<16], all[1<<16:]
-		s.last3, s.last4 = all[:1<<short3Bits], all[1<<short3Bits:]
+		s.last3, all = all[:1<<short3Bits], all[1<<short3Bits:]
+		s.last4, s.last6 = all[:1<<short4Bits], all[1<<short4Bits:]
 	}
 	clear(s.mem)
 	s.src, s.end = src, end
@@ -46,6 +47,7 @@ func shortHashes(v uint32) (h2, h3, h4 uint32) {
 func (s *shortFinder) skip(n int) {
 	for ; n > 0; n-- {
 		h2, h3, h4 := shortHashes(load32(s.src, s.next))
+		s.last6[load64(s.src, s.next)<<16*0x9E3779B97F4A7C15>>48] = uint32(s.next + 1)
 		s.next++
 		s.last2[h2], s.last3[h3], s.last4[h4] = uint32(s.next), uint32(s.next), uint32(s.next)
 	}
@@ -60,6 +62,9 @@ func (s *shortFinder) find(r *radixFinder, dict int) []match {
 	last2, last3, last4 := int(s.last2[h2]), int(s.last3[h3]), int(s.last4[h4])
 	s.last2[h2], s.last3[h3], s.last4[h4] = uint32(pos+1), uint32(pos+1), uint32(pos+1)
 
+	h6 := load64(s.src, pos) << 16 * 0x9E3779B97F4A7C15 >> 48
+	last6 := int(s.last6[h6])
+	s.last6[h6] = uint32(pos + 1)
 	longest, far := r.get(pos)
 	if longest < 2 || far > dict {
 		return nil
@@ -90,6 +95,15 @@ func (s *shortFinder) find(r *radixFinder, dict int) []match {
 			n := matchLen(src, last4-1, pos, 4, longest)
 			best = n
 			found = append(found, makeMatch(n, d))
+		}
+	}
+	if longest > 6 && longest > best+1 && last6 > 0 {
+		if d := pos - last6 + 1; d < far && load32(src, last6-1) == v {
+			n := matchLen(src, last6-1, pos, 4, longest)
+			if n > best {
+				best = n
+				found = append(found, makeMatch(n, d))
+			}
 		}
 	}
 	if longest > best {

@@ -110,6 +110,7 @@ type params struct {
 	depth    int  // hash chain, tree: candidates to try; radix: bytes to compare
 	nice     int  // a match this long is taken at once
 	hashBits int  // of the table for four bytes
+	quick    bool // the same for the shortest input
 }
 
 // params returns what o asks for. o must be valid.
@@ -139,9 +140,9 @@ func preset(level int) params {
 	case 0:
 		return params{block: DefaultBlockSize, dict: 1 << 20, finder: hashChains, depth: 3, nice: 32, hashBits: 15}
 	case 1:
-		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 8, nice: 64, hashBits: 16}
+		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 10, nice: 128, hashBits: 16}
 	case 2:
-		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 24, nice: 128, hashBits: 17}
+		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 28, nice: 273, hashBits: 17}
 	case 3:
 		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 16, nice: 32}
 	case 4:
@@ -149,7 +150,7 @@ func preset(level int) params {
 	case 5:
 		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 32, nice: 48}
 	case 6:
-		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 48, nice: 64}
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 63, nice: 128}
 	case 7:
 		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 63, nice: 96}
 	case 8:

@@ -78,22 +78,22 @@ func samples(tb testing.TB) []sample {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	binary = binary[:min(len(binary), 1<<20)]
+	binary = binary[:min(len(binary), 400_000)]
 	s := []sample{
 		{"empty", nil},
 		{"one byte", []byte("x")},
 		{"two bytes", []byte("xx")},
 		{"three bytes", []byte("xyx")},
 		{"short", []byte("hello, hello, hello, hello")},
-		{"text", text(1<<20, 1)},
+		{"text", text(300_000, 1)},
 		{"binary", binary},
 		{"records", records(300_000)},
 		{"noise", noise(300_000, 1)},
-		{"zeros", make([]byte, 5<<20)},
+		{"zeros", make([]byte, 2100<<10)},
 		{"text, noise, text", append(append(text(200_000, 2), noise(200_000, 2)...), text(200_000, 2)...)},
 		{"noise twice", bytes.Repeat(noise(150_000, 3), 2)},
 	}
-	for _, p := range []int{2, 3, 4, 7, 16, 255, 273, 1000} {
+	for _, p := range []int{2, 7, 255, 1000} {
 		s = append(s, sample{fmt.Sprintf("period %d", p), periodic(100_000, p)})
 	}
 	for _, n := range []int{4095, 4096, 4097, 65535, 65536, 65537} {
@@ -170,29 +170,20 @@ func same(tb testing.TB, what string, got, want []byte) {
 // presets to test: all, or in short mode one of each kind.
 func presets() []int {
 	if testing.Short() {
-		return []int{PresetZero, 3, 6}
+		return []int{1, 6}
 	}
 	return []int{PresetZero, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, preset := range presets() {
-		for _, s := range samples(t) {
-			t.Run(fmt.Sprintf("preset %d/%s", preset, s.name), func(t *testing.T) {
-				t.Parallel()
-				same(t, "decoded", decompress(t, compress(t, s.data, Options{Preset: preset, Workers: 1})), s.data)
-			})
-		}
-	}
-}
-
-func TestRoundTripXZ(t *testing.T) {
 	xz := testenv.Need(t, "xz")
 	for _, preset := range presets() {
 		for _, s := range samples(t) {
 			t.Run(fmt.Sprintf("preset %d/%s", preset, s.name), func(t *testing.T) {
 				t.Parallel()
-				same(t, "xz -dc", filter(t, compress(t, s.data, Options{Preset: preset, Workers: 1}), xz, "-dc"), s.data)
+				got := compress(t, s.data, Options{Preset: preset, Workers: 1})
+				same(t, "xz -dc", filter(t, got, xz, "-dc"), s.data)
+				same(t, "decoded", decompress(t, got), s.data)
 			})
 		}
 	}
