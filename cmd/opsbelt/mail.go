@@ -52,7 +52,7 @@ type mailOptions struct {
 func (o *mailOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.server, "server", "localhost", "send through this mail `host`, or host:port")
 	fs.IntVar(&o.port, "port", 0, "connect to this `port` (default 25 without TLS, 587 with STARTTLS, 465 with implicit TLS)")
-	fs.Var(oneOf(&o.tls, string(mail.TLSAuto), mail.TLSModes()...), "tls", "encrypt the connection: `none|starttls|tls`; auto is none for this machine, tls on port 465, else starttls")
+	fs.Var(oneOf(&o.tls, string(mail.TLSAuto), mail.TLSModes()...), "tls", "encrypt the connection: `auto|none|starttls|tls`, where auto is none for this machine, tls on port 465, else starttls")
 	fs.StringVar(&o.tlsName, "tls-name", "", "expect this `name` in the server's certificate instead of the host")
 	fs.StringVar(&o.caFile, "ca-file", "", "trust the certificates in this PEM `file` too")
 	fs.Var(oneOf(&o.auth, "auto", mail.AuthMethods()...), "auth", "log in by this `method`: "+strings.Join(mail.AuthMethods(), ", "))
@@ -62,7 +62,7 @@ func (o *mailOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.to, "to", nil, "send to this `address` (repeatable)")
 	o.timeout = units.Duration(mail.DefaultTimeout)
 	fs.Var(&o.timeout, "timeout", "wait so long for each answer of the server")
-	fs.IntVar(&o.retries, "retries", mail.DefaultRetries, "try so many times more after a temporary failure")
+	fs.IntVar(&o.retries, "retries", mail.DefaultRetries, "after a temporary failure, try this `number` of times more")
 	o.retryDelay = units.Duration(mail.DefaultRetryDelay)
 	fs.Var(&o.retryDelay, "retry-delay", "wait so long before the first retry, longer before each other")
 	fs.Var(&o.maxSize, "max-size", "send no message larger than this `size`, whatever the server accepts (default no limit)")
@@ -141,7 +141,8 @@ func (a *app) jobMailer(ctx context.Context) (*mail.Sender, error) {
 }
 
 // checkMailSection reports what in [mail] contradicts itself. It reads a
-// password file, as its permissions may be wrong, but runs no command.
+// password file, as its permissions may be wrong, but runs no command; a file
+// that is not there may be a credential that systemd provides to the job.
 func (a *app) checkMailSection() error {
 	o, m, err := a.mailSettings()
 	if err != nil {
@@ -157,7 +158,9 @@ func (a *app) checkMailSection() error {
 	}
 	if o.password.File != "" {
 		_, err := secret.FromFile(o.password.File)
-		errs = append(errs, err)
+		if !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(append(errs, cfg.Validate())...)
 }
@@ -240,7 +243,7 @@ with --split.`,
 	fs.StringArrayVar(&o.bcc, "bcc", nil, "send a copy to this `address` without naming it (repeatable)")
 	fs.StringVar(&o.replyTo, "reply-to", "", "let answers go to this `address`")
 	fs.StringArrayVar(&o.headers, "header", nil, "add this header `field`, like \"X-Job: forum\" (repeatable)")
-	fs.BoolVar(&o.split, "split", false, "send attachments that are too large in parts NAME.001, NAME.002, …")
+	fs.BoolVar(&o.split, "split", false, "send attachments that are too large in parts NAME.001, NAME.002 and so on")
 	markPerCall(fs, "subject", "message", "message-file", "html-file", "file", "cc", "bcc", "reply-to", "header", "split")
 	o.addFlags(fs)
 	cmd.MarkFlagsMutuallyExclusive("message", "message-file")

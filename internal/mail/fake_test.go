@@ -16,6 +16,7 @@ type fake struct {
 	Greeting   string                                // default "220 fake ESMTP"
 	Reply      func(session int, line string) string // overrides the reply to a command; "" does not; "cut" and "hang" do that
 	AfterData  func(session int) string              // reply to a whole message
+	Discard    bool                                  // does not keep the data
 	CutAfter   int64                                 // bytes of DATA after which the connection is cut
 
 	port  int
@@ -177,7 +178,9 @@ func (f *fake) readData(r *bufio.Reader) (string, bool) {
 		if f.CutAfter > 0 && total > f.CutAfter {
 			return "", false
 		}
-		b.WriteString(strings.TrimPrefix(line, "."))
+		if !f.Discard {
+			b.WriteString(strings.TrimPrefix(line, "."))
+		}
 	}
 }
 
