@@ -97,7 +97,7 @@ func TestDo(t *testing.T) {
 			c := NewClient(tc.options)
 			defer c.Close()
 			resp, err := c.Do(t.Context(), get(srv.URL+"/path?token=1"))
-			text := ""
+			var text string
 			if err != nil {
 				text = err.Error()
 				if code := exit.CodeOf(err); code != tc.code {

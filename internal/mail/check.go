@@ -48,28 +48,28 @@ func (s *Sender) Check(ctx context.Context, step func(name, finding string)) (Re
 	r := Report{Server: c.address(), From: c.sender(), To: c.To}
 	host, err := asciiHost(c.host())
 	if err != nil {
-		return r, notSent(err)
+		return r, notSent(ctx, err)
 	}
 	ses := &session{cfg: c, ctx: ctx}
 	if r.Addresses, err = net.DefaultResolver.LookupHost(ctx, host); err != nil {
-		return r, notSent(ses.failed(stepConnect, err))
+		return r, notSent(ctx, ses.failed(stepConnect, err))
 	}
 	step("address", strings.Join(r.Addresses, ", "))
 	defer ses.close()
 	if err := ses.dial(); err != nil {
-		return r, notSent(err)
+		return r, notSent(ctx, err)
 	}
 	r.Connected = ses.conn.RemoteAddr().String()
 	step("connected", r.Connected)
 	if err := ses.greet(); err != nil {
-		return r, notSent(err)
+		return r, notSent(ctx, err)
 	}
 	if err := ses.hello(); err != nil {
-		return r, notSent(err)
+		return r, notSent(ctx, err)
 	}
 	if c.tlsMode() == TLSStartTLS {
 		if err := ses.startTLS(); err != nil {
-			return r, notSent(err)
+			return r, notSent(ctx, err)
 		}
 	}
 	r.Hello = ses.client.HelloResponse()
@@ -100,7 +100,7 @@ func (s *Sender) Check(ctx context.Context, step func(name, finding string)) (Re
 		return r, nil
 	}
 	if err := ses.login(); err != nil {
-		return r, notSent(err)
+		return r, notSent(ctx, err)
 	}
 	r.AuthUsed = ses.auth
 	step("login", fmt.Sprintf("%s as %s", r.AuthUsed, c.User))

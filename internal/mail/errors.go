@@ -102,10 +102,10 @@ func (e *RecipientsError) Unwrap() []error {
 	return errs
 }
 
-// notSent gives err its exit code, except where the user ended the run: that
-// is no failure of the mail.
-func notSent(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+// notSent gives err its exit code, except where the run was ended from
+// outside: that is no failure of the mail, and the cause has its own code.
+func notSent(ctx context.Context, err error) error {
+	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
 	return exit.With(exit.MailNotSent, err)

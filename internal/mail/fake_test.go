@@ -14,7 +14,7 @@ import (
 type fake struct {
 	Extensions []string                              // of EHLO
 	Greeting   string                                // default "220 fake ESMTP"
-	Reply      func(session int, line string) string // overrides the reply to a command; "" does not; "cut" and "hang" do that
+	Reply      func(session int, line string) string // overrides the reply to a command; "" does not; "cut", "hang", "trickle" do that
 	AfterData  func(session int) string              // reply to a whole message
 	Discard    bool                                  // does not keep the data
 	CutAfter   int64                                 // bytes of DATA after which the connection is cut
@@ -89,6 +89,17 @@ func (f *fake) serve(conn net.Conn, n int) {
 		case "hang":
 			<-f.done
 			return false
+		case "trickle": // a reply without end
+			for {
+				select {
+				case <-f.done:
+					return false
+				case <-time.After(5 * time.Millisecond):
+				}
+				if _, err := io.WriteString(conn, "250-more\r\n"); err != nil {
+					return false
+				}
+			}
 		}
 		_, err := io.WriteString(conn, strings.ReplaceAll(s, "\n", "\r\n")+"\r\n")
 		return err == nil

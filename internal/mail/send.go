@@ -63,26 +63,26 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	if err == nil {
 		return r, nil
 	}
-	if s.cfg.SpoolDir != "" && len(rest) > 0 && worthKeeping(err) {
+	if s.cfg.SpoolDir != "" && len(rest) > 0 && worthKeeping(ctx, err) {
 		path, serr := s.spool(l, rest, err)
 		if serr != nil {
-			return r, notSent(fmt.Errorf("mail not sent: %w; nor kept: %w", err, serr))
+			return r, notSent(ctx, fmt.Errorf("mail not sent: %w; nor kept: %w", err, serr))
 		}
 		r.Spooled = path
-		return r, notSent(fmt.Errorf("mail not sent: %w", &SpooledError{Path: path, Err: err}))
+		return r, notSent(ctx, fmt.Errorf("mail not sent: %w", &SpooledError{Path: path, Err: err}))
 	}
-	return r, notSent(fmt.Errorf("mail not sent: %w", err))
+	return r, notSent(ctx, fmt.Errorf("mail not sent: %w", err))
 }
 
 // worthKeeping reports whether a message that failed with err may be accepted
 // later. A wrong password or certificate can be put right; a refusal of the
 // message stays.
-func worthKeeping(err error) bool {
+func worthKeeping(ctx context.Context, err error) bool {
 	var tooLarge *TooLargeError
 	var some *RecipientsError
 	var e *Error
 	switch {
-	case errors.As(err, &tooLarge), errors.Is(err, context.Canceled):
+	case errors.As(err, &tooLarge), errors.Is(ctx.Err(), context.Canceled):
 		return false
 	case errors.As(err, &some):
 		return true // for those who were refused for a time
@@ -107,12 +107,12 @@ func (s *Sender) deliver(ctx context.Context, l *letter, to []string) (total out
 	try := func() (struct{}, error) {
 		session, err := s.cfg.open(ctx)
 		if err != nil {
-			return struct{}{}, finalUnlessTemporary(err)
+			return struct{}{}, finalUnlessTemporary(ctx, err)
 		}
 		defer session.close()
 		o, err := session.send(l, pending)
 		if err != nil {
-			return struct{}{}, finalUnlessTemporary(err)
+			return struct{}{}, finalUnlessTemporary(ctx, err)
 		}
 		total.accepted = append(total.accepted, o.accepted...)
 		if o.response != "" {
@@ -160,9 +160,9 @@ func (s *Sender) deliver(ctx context.Context, l *letter, to []string) (total out
 }
 
 // finalUnlessTemporary stops the retries for what no retry can heal.
-func finalUnlessTemporary(err error) error {
+func finalUnlessTemporary(ctx context.Context, err error) error {
 	var e *Error
-	if errors.As(err, &e) && e.Temporary() && !errors.Is(err, context.Canceled) {
+	if errors.As(err, &e) && e.Temporary() && ctx.Err() == nil {
 		return err
 	}
 	return backoff.Permanent(err)
@@ -173,7 +173,7 @@ func finalUnlessTemporary(err error) error {
 func (s *Sender) Limit(ctx context.Context) (int64, error) {
 	session, err := s.cfg.open(ctx)
 	if err != nil {
-		return 0, notSent(fmt.Errorf("ask for the size limit: %w", err))
+		return 0, notSent(ctx, fmt.Errorf("ask for the size limit: %w", err))
 	}
 	defer session.close()
 	n, _ := session.limit()

@@ -234,6 +234,13 @@ func TestFailures(t *testing.T) {
 			sessions: 1,
 		},
 		{
+			name:     "answers for ever",
+			fake:     &fake{Reply: always("EHLO", "trickle")},
+			config:   func(c *Config) { c.Timeout, c.Retries = 100*time.Millisecond, -1 },
+			want:     "EHLO: no answer within 100ms",
+			sessions: 1,
+		},
+		{
 			name:     "login refused",
 			fake:     &fake{Extensions: []string{"AUTH PLAIN LOGIN"}, Reply: always("AUTH", "535 5.7.8 authentication failed")},
 			config:   auth,
@@ -347,7 +354,7 @@ func TestServerDown(t *testing.T) {
 
 func TestCancelled(t *testing.T) {
 	f := (&fake{Reply: always("MAIL", "hang")}).start(t)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancelCause(t.Context())
 	cfg := f.config()
 	cfg.Timeout = time.Hour
 	cfg.SpoolDir = filepath.Join(t.TempDir(), "spool")
@@ -359,14 +366,29 @@ func TestCancelled(t *testing.T) {
 		for !strings.Contains(f.commands(), "MAIL") && t.Context().Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
-		cancel()
+		cancel(exit.With(exit.Terminated, errors.New("terminated"))) // as a signal does
 	}()
 	_, err = s.Send(ctx, Message{})
-	if !errors.Is(err, context.Canceled) || exit.CodeOf(err) != exit.Interrupted {
+	if exit.CodeOf(err) != exit.Terminated {
 		t.Errorf("error %v, code %d", err, exit.CodeOf(err))
 	}
 	if n, err := s.Spooled(); n != 0 || err != nil {
 		t.Errorf("%d messages spooled, %v", n, err)
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	f := (&fake{Reply: always("MAIL", "hang")}).start(t)
+	cfg := f.config()
+	cfg.Timeout = time.Hour
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err = s.Send(ctx, Message{}); exit.CodeOf(err) != exit.MailNotSent || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, code %d", err, exit.CodeOf(err))
 	}
 }
 

@@ -43,21 +43,35 @@ type session struct {
 	auth   string          // method that logged in, "" without login
 }
 
-// patientConn gives each read and each write its own deadline, so that a
-// large message may take its time on a slow line while a server that hangs is
-// still noticed. Deadlines that others set are ignored.
+// patientConn gives each write, and each reply to what was written, its own
+// deadline, so that a large message may take its time on a slow line while a
+// server that hangs, or answers for ever, is still noticed. Deadlines that
+// others set are ignored.
 type patientConn struct {
 	net.Conn
-	timeout atomic.Int64
+	timeout atomic.Int64 // a time.Duration
+	replyBy atomic.Int64 // when the reply must have come, in ns since 1970
+}
+
+func newPatientConn(c net.Conn, timeout time.Duration) *patientConn {
+	p := &patientConn{Conn: c}
+	p.timeout.Store(int64(timeout))
+	p.expectReply()
+	return p
+}
+
+func (c *patientConn) expectReply() {
+	c.replyBy.Store(time.Now().UnixNano() + c.timeout.Load())
 }
 
 func (c *patientConn) Read(p []byte) (int, error) {
-	_ = c.Conn.SetReadDeadline(time.Now().Add(time.Duration(c.timeout.Load())))
+	_ = c.Conn.SetReadDeadline(time.Unix(0, c.replyBy.Load()))
 	return c.Conn.Read(p)
 }
 
 func (c *patientConn) Write(p []byte) (int, error) {
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Duration(c.timeout.Load())))
+	defer c.expectReply()
 	return c.Conn.Write(p)
 }
 
@@ -123,8 +137,7 @@ func (s *session) dial() error {
 	if err != nil {
 		return s.failed(stepConnect, err)
 	}
-	s.conn = &patientConn{Conn: raw}
-	s.conn.timeout.Store(int64(c.timeout()))
+	s.conn = newPatientConn(raw, c.timeout())
 	s.stop = context.AfterFunc(s.ctx, func() { _ = raw.Close() })
 	return nil
 }

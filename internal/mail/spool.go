@@ -175,28 +175,28 @@ func (s *Sender) Flush(ctx context.Context) (Flushed, error) {
 		return f, nil
 	}
 	if list, err := s.list(); err != nil || len(list) == 0 {
-		return f, notSent(err)
+		return f, notSent(ctx, err)
 	}
 	lock := flock.New(filepath.Join(s.cfg.SpoolDir, spoolLock), flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()
 	if err != nil {
-		return f, notSent(fmt.Errorf("mail spool: %w", err))
+		return f, notSent(ctx, fmt.Errorf("mail spool: %w", err))
 	}
 	if !ok {
 		return f, nil
 	}
 	defer func() { _ = lock.Unlock() }()
 	if err := s.trim(0, 0); err != nil {
-		return f, notSent(err)
+		return f, notSent(ctx, err)
 	}
 	list, err := s.list()
 	if err != nil || len(list) == 0 {
-		return f, notSent(err)
+		return f, notSent(ctx, err)
 	}
 	f.Left = len(list)
 	session, err := s.cfg.open(ctx)
 	if err != nil {
-		return f, notSent(fmt.Errorf("send what waits in %s: %w", s.cfg.SpoolDir, err))
+		return f, notSent(ctx, fmt.Errorf("send what waits in %s: %w", s.cfg.SpoolDir, err))
 	}
 	defer func() { session.close() }()
 	var errs []error
@@ -219,11 +219,11 @@ func (s *Sender) Flush(ctx context.Context) (Flushed, error) {
 		if err != nil && !session.alive() {
 			session.close()
 			if session, err = s.cfg.open(ctx); err != nil {
-				return f, notSent(errors.Join(append(errs, err)...))
+				return f, notSent(ctx, errors.Join(append(errs, err)...))
 			}
 		}
 	}
-	return f, notSent(errors.Join(errs...))
+	return f, notSent(ctx, errors.Join(errs...))
 }
 
 // flushOne sends one spooled message and removes its file. Where only some

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -99,7 +100,7 @@ func post(ctx context.Context, c *httpx.Client, u *url.URL, kind string, body []
 	resp, err := c.Do(ctx, func(ctx context.Context) (*http.Request, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 		if err != nil {
-			return nil, fmt.Errorf("the address is malformed") //nolint:errorlint // the cause would show the address
+			return nil, errors.New("the address is malformed") // the cause would show it
 		}
 		req.Header.Set("Content-Type", kind)
 		for name, v := range headers {

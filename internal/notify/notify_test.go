@@ -48,7 +48,7 @@ func TestWebhook(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := got()
-	if len(all) != 1 || all[0].Method != "POST" || all[0].Path != "/services/T0KEN" || all[0].Type != "application/json" || all[0].Auth != "Bearer x" {
+	if len(all) != 1 || all[0].Method != http.MethodPost || all[0].Path != "/services/T0KEN" || all[0].Type != "application/json" || all[0].Auth != "Bearer x" {
 		t.Fatalf("requests %+v", all)
 	}
 	var payload map[string]any

@@ -70,7 +70,7 @@ func SMTP(tb testing.TB, o SMTPOptions) *SMTPServer {
 		dovecot = Need(tb, "dovecot")
 	}
 	// Postfix delivers as an unprivileged user, who cannot enter tb.TempDir.
-	dir, err := os.MkdirTemp("", "opsbelt-smtp-")
+	dir, err := os.MkdirTemp("", "opsbelt-smtp-") //nolint:usetesting // see above
 	if err != nil {
 		tb.Fatal(err)
 	}
