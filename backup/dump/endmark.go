@@ -22,19 +22,23 @@ func NewEndMark(e Engine, f Format) EndMark {
 	return &fileEnd{}
 }
 
-// endTail is how much of the end of a text dump is looked at.
+// endTail is how much of the start and the end of a text dump is looked at.
 const endTail = 4 << 10
 
 // textEnd looks for the line with which a tool ends its dump.
 type textEnd struct {
 	tool  string
-	whole func(lines [][]byte) bool
+	whole func(head []byte, lines [][]byte) bool
+	head  []byte
 	tail  []byte
 	n     int64
 }
 
 func (t *textEnd) Write(p []byte) (int, error) {
 	t.n += int64(len(p))
+	if room := endTail - len(t.head); room > 0 {
+		t.head = append(t.head, p[:min(room, len(p))]...)
+	}
 	if len(p) >= endTail {
 		t.tail = append(t.tail[:0], p[len(p)-endTail:]...)
 		return len(p), nil
@@ -60,7 +64,7 @@ func (t *textEnd) Complete() error {
 	for len(lines) > 0 && len(lines[len(lines)-1]) == 0 {
 		lines = lines[:len(lines)-1]
 	}
-	if len(lines) == 0 || !t.whole(lines) {
+	if len(lines) == 0 || !t.whole(t.head, lines) {
 		return exit.Errorf(exit.Corrupt, "the dump is cut short: after %d bytes the end mark of %s is missing", t.n, t.tool)
 	}
 	return nil
@@ -68,20 +72,31 @@ func (t *textEnd) Complete() error {
 
 // endOfMySQL wants "-- Dump completed" as the last line. Data cannot forge
 // it: the tool writes line feeds in data as \n.
-func endOfMySQL(lines [][]byte) bool {
+func endOfMySQL(_ []byte, lines [][]byte) bool {
 	return bytes.HasPrefix(lines[len(lines)-1], []byte("-- Dump completed"))
 }
 
 // endOfPostgres wants the tool's closing comment, after which nothing but
-// comments and, since the minor releases of August 2025, \unrestrict comes.
-func endOfPostgres(lines [][]byte) bool {
+// comments comes and, since the minor releases of August 2025, the \unrestrict
+// that matches the \restrict at the start.
+func endOfPostgres(head []byte, lines [][]byte) bool {
+	const restrict, unrestrict = "\n\\restrict ", "\\unrestrict "
+	_, token, locked := bytes.Cut(head, []byte(restrict))
+	token, _, _ = bytes.Cut(token, []byte("\n"))
+	token = bytes.TrimSpace(token)
+	end := "-- PostgreSQL database dump complete"
+	if bytes.Contains(head, []byte("-- PostgreSQL database cluster dump\n")) {
+		// It locks and unlocks each database that it holds.
+		end, locked = "-- PostgreSQL database cluster dump complete", false
+	}
 	for i := len(lines) - 1; i >= 0; i-- {
 		l := lines[i]
 		switch {
-		case bytes.Equal(l, []byte("-- PostgreSQL database dump complete")),
-			bytes.Equal(l, []byte("-- PostgreSQL database cluster dump complete")):
-			return true
-		case len(l) == 0, bytes.Equal(l, []byte("--")), bytes.HasPrefix(l, []byte(`\unrestrict `)):
+		case string(l) == end:
+			return !locked
+		case bytes.HasPrefix(l, []byte(unrestrict)):
+			locked = locked && !bytes.Equal(bytes.TrimPrefix(l, []byte(unrestrict)), token)
+		case len(l) == 0, bytes.Equal(l, []byte("--")):
 		default:
 			return false
 		}
@@ -89,7 +104,7 @@ func endOfPostgres(lines [][]byte) bool {
 	return false
 }
 
-func endOfSQLite(lines [][]byte) bool {
+func endOfSQLite(_ []byte, lines [][]byte) bool {
 	return bytes.Equal(lines[len(lines)-1], []byte("COMMIT;"))
 }
 

@@ -525,7 +525,11 @@ func (p *postgresEngine) restore(ctx context.Context, o RestoreOptions, r io.Rea
 	defer done()
 	c.Stdin = in
 	if !archive {
-		c.Stdin = &transaction{in: in}
+		t := &transaction{in: in, rest: "BEGIN;\n"}
+		if o.Overwrite && !o.Clean {
+			t.rest += emptyDatabase
+		}
+		c.Stdin = t
 	}
 	return p.finish(ctx, c, in, nil)
 }
@@ -558,30 +562,49 @@ func (p *postgresEngine) finish(ctx context.Context, c run.Cmd, in *input, ignor
 // dump has proved whole: where it is cut short or cannot be read, psql sees
 // the end of its input in the middle of the transaction, and nothing changes.
 type transaction struct {
-	in    *input
-	state int // 0 before BEGIN, 1 inside, 2 after COMMIT
-	rest  []byte
+	in   *input
+	rest string // to be read before anything else
+	end  bool   // nothing comes after rest
 }
 
 func (t *transaction) Read(p []byte) (int, error) {
-	if t.state == 0 {
-		t.state, t.rest = 1, []byte("BEGIN;\n")
-	}
 	if len(t.rest) > 0 {
 		n := copy(p, t.rest)
 		t.rest = t.rest[n:]
 		return n, nil
 	}
-	if t.state == 2 {
+	if t.end {
 		return 0, io.EOF
 	}
 	n, err := t.in.Read(p)
 	if errors.Is(err, io.EOF) && t.in.mark.Complete() == nil {
-		t.state, t.rest = 2, []byte("\nCOMMIT;\n")
+		t.rest, t.end = "\nCOMMIT;\n", true
 		return n, nil
 	}
 	return n, err
 }
+
+// emptyDatabase removes all that users made, and makes the schema public as a
+// new database has it: text dumps create what they hold and replace nothing.
+const emptyDatabase = `DO $opsbelt$
+DECLARE
+  s name;
+  v int := current_setting('server_version_num')::int;
+BEGIN
+  FOR s IN SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\_%' LOOP
+    EXECUTE format('DROP SCHEMA %I CASCADE', s);
+  END LOOP;
+  PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
+  CREATE SCHEMA public;
+  COMMENT ON SCHEMA public IS 'standard public schema';
+  GRANT USAGE ON SCHEMA public TO PUBLIC;
+  IF v < 150000 THEN
+    GRANT CREATE ON SCHEMA public TO PUBLIC;
+  ELSE
+    ALTER SCHEMA public OWNER TO pg_database_owner;
+  END IF;
+END $opsbelt$;
+`
 
 // restoreCluster loads what pg_dumpall wrote. It creates every role, the one
 // of the superuser too, which is always there: that error alone is no failure.
