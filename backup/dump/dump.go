@@ -76,7 +76,11 @@ type Info struct {
 	ServerVersion string   `json:"server_version,omitempty"`
 	ToolVersion   string   `json:"tool_version,omitempty"`
 	Databases     []string `json:"databases"`
-	Tables        []Table  `json:"tables,omitempty"`
+	// All says that every database of the server was asked for.
+	All bool `json:"all,omitempty"`
+	// Tables have the numbers of rows that the server estimates; SQLite's are
+	// exact.
+	Tables []Table `json:"tables,omitempty"`
 	// EstimatedBytes is how large the dump may become; 0 if unknown.
 	EstimatedBytes int64    `json:"estimated_bytes,omitempty"`
 	Warnings       []string `json:"warnings,omitempty"`

@@ -8,12 +8,14 @@ import (
 )
 
 // RestoreOptions say where a dump goes and how. Of the embedded Options, the
-// engine, the format of the dump, the way to the server (for SQLite: Path,
-// the target file), ExtraArgs, TempDir and Log apply.
+// engine, the way to the server (for SQLite: Path, the target file),
+// ExtraArgs, TempDir and Log apply, and Databases where it has one name and
+// Database none. The format shows in the dump.
 type RestoreOptions struct {
 	Options
-	// Database is the name of the target. Empty means the name in the dump;
-	// it must be empty for a dump of several databases.
+	// Database is the name of the target. Empty means the name in the dump,
+	// which PostgreSQL's do not have. It must be empty for a dump of several
+	// databases.
 	Database string
 	// Create makes a target database that is missing.
 	Create bool
@@ -87,6 +89,9 @@ func Restore(ctx context.Context, o RestoreOptions, r io.Reader) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	if o.Database == "" && len(o.Databases) == 1 {
+		o.Database = o.Databases[0]
+	}
 	return o.engine().restore(ctx, o, r)
 }
 
@@ -110,11 +115,11 @@ func Scratch(ctx context.Context, o Options, name string) (scratch Options, drop
 	return o.engine().scratch(ctx, name)
 }
 
-// Exists reports whether the database of o is there and holds anything:
-// tables, views or routines. For several databases one is enough; with All,
-// any that is not the server's own.
+// Exists reports whether the databases of o are there and hold anything:
+// tables, views or routines. Of several, one is enough. With All, or without
+// names, any counts that is not the server's own.
 func Exists(ctx context.Context, o Options) (bool, error) {
-	if err := o.Validate(); err != nil {
+	if err := (RestoreOptions{Options: o}).Validate(); err != nil {
 		return false, err
 	}
 	return o.engine().exists(ctx)

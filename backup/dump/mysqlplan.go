@@ -35,6 +35,12 @@ type mysqlTable struct {
 
 func (t mysqlTable) isView() bool { return strings.HasSuffix(t.kind, "VIEW") }
 
+// hasRows reports whether t is a table of the user's: no view, no sequence,
+// nothing of the server's own.
+func (t mysqlTable) hasRows() bool {
+	return !t.isView() && t.kind != "SEQUENCE" && !systemDatabase(t.db)
+}
+
 func (t mysqlTable) String() string { return t.db + "." + t.name }
 
 type mysqlRoutine struct {
@@ -535,7 +541,7 @@ func (m *mysqlEngine) plan(ctx context.Context) (mysqlPlan, error) {
 func planMySQL(o Options, s *mysqlSurvey, c choice, broken map[mysqlTable]string, tool clientTool) mysqlPlan {
 	p := mysqlPlan{tool: tool, info: Info{
 		Engine: MySQL, Format: SQL, ServerVersion: s.version, ToolVersion: tool.version,
-		Databases: s.databases, Ext: ".sql",
+		Databases: s.databases, All: o.All, Ext: ".sql",
 	}}
 	warn := func(format string, args ...any) {
 		p.info.Warnings = append(p.info.Warnings, fmt.Sprintf(format, args...))
@@ -548,12 +554,12 @@ func planMySQL(o Options, s *mysqlSurvey, c choice, broken map[mysqlTable]string
 			skip = append(skip, t)
 			continue
 		}
-		if !t.isView() {
+		if t.hasRows() {
 			p.info.Tables = append(p.info.Tables, Table{Database: t.db, Name: t.name, Rows: t.rows})
 			if !o.SchemaOnly {
 				p.info.EstimatedBytes += t.bytes
 			}
-			if !o.SchemaOnly && !systemDatabase(t.db) && !transactional(t) {
+			if !o.SchemaOnly && !transactional(t) {
 				unsafe = append(unsafe, fmt.Sprintf("%s (%s)", t, t.engine))
 			}
 			if t.kind == "SYSTEM VERSIONED" {
@@ -609,7 +615,7 @@ func transactional(t mysqlTable) bool {
 	case "MEMORY", "BLACKHOLE", "FEDERATED", "CONNECT", "SPIDER", "MRG_MYISAM", "SEQUENCE":
 		return true // no rows of their own, or none that last
 	}
-	return t.kind == "SEQUENCE"
+	return false
 }
 
 // lockArgs chooses between a snapshot, which disturbs nobody, and locks, which

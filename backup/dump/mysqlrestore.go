@@ -165,10 +165,14 @@ func (m *mysqlEngine) holdsAnything(ctx context.Context, databases []string) (bo
 }
 
 func (m *mysqlEngine) exists(ctx context.Context) (bool, error) {
-	if m.o.All {
-		return m.holdsAnything(ctx, nil)
+	names := m.o.Databases
+	if len(names) > 1 { // a dump of all has the server's own too
+		names = slices.DeleteFunc(slices.Clone(names), systemDatabase)
 	}
-	return m.holdsAnything(ctx, m.o.Databases)
+	if m.o.All || len(names) == 0 {
+		names = nil
+	}
+	return m.holdsAnything(ctx, names)
 }
 
 // input remembers why reading failed, and watches for the end mark.
@@ -262,7 +266,7 @@ func (m *mysqlEngine) inventory(ctx context.Context) ([]Table, error) {
 	var tables []Table
 	var statements []string
 	for _, t := range c.in {
-		if t.isView() || t.kind == "SEQUENCE" || systemDatabase(t.db) {
+		if !t.hasRows() {
 			continue
 		}
 		name := myName(t.db) + "." + myName(t.name)

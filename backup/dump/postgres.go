@@ -335,7 +335,7 @@ func (p *postgresEngine) plan(ctx context.Context) (postgresPlan, error) {
 	}
 	number /= 10000
 	user := id[2]
-	plan := postgresPlan{info: Info{Engine: Postgres, Format: p.o.format(), ServerVersion: id[0], Databases: p.o.Databases, Ext: ".sql"}}
+	plan := postgresPlan{info: Info{Engine: Postgres, Format: p.o.format(), ServerVersion: id[0], Databases: p.o.Databases, All: p.o.All, Ext: ".sql"}}
 	name := "pg_dump"
 	if p.o.All {
 		name = "pg_dumpall"
@@ -688,14 +688,22 @@ func (p *postgresEngine) holdsAnything(ctx context.Context, database string) (bo
 }
 
 func (p *postgresEngine) exists(ctx context.Context) (bool, error) {
-	if p.o.All {
+	if p.o.All || len(p.o.Databases) == 0 {
 		return p.holdsAnything(ctx, "")
 	}
-	out, err := p.query(ctx, maintenance, "SELECT 1 FROM pg_database WHERE datname = "+pgText(p.o.Databases[0]))
-	if err != nil || len(out[0]) == 0 {
+	out, err := p.query(ctx, maintenance, "SELECT datname FROM pg_database WHERE datallowconn")
+	if err != nil {
 		return false, err
 	}
-	return p.holdsAnything(ctx, p.o.Databases[0])
+	for _, row := range out[0] {
+		if !slices.Contains(p.o.Databases, row[0]) {
+			continue
+		}
+		if full, err := p.holdsAnything(ctx, row[0]); full || err != nil {
+			return full, err
+		}
+	}
+	return false, nil
 }
 
 // inventory counts the rows of each table. The checksum adds up hashes of the
