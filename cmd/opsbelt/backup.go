@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,6 +129,7 @@ type backupRun struct {
 	hookTime units.Duration
 	lockWait units.Duration
 	timeout  units.Duration
+	report   backupReport
 }
 
 func (o *backupRun) addFlags(fs *pflag.FlagSet) {
@@ -145,6 +147,7 @@ func (o *backupRun) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.hookTime, "hook-timeout", "end a command run before or after, when it takes longer than `duration` (default 10m)")
 	fs.Var(&o.lockWait, "lock-wait", "wait for `duration` for another run of the job to end")
 	fs.Var(&o.timeout, "timeout", "give up after `duration`")
+	o.report.addFlags(fs)
 }
 
 // options returns what the flags say, for the job of that name.
@@ -339,19 +342,15 @@ or --json.`,
 	o.addFlags(cmd.Flags())
 	a.bindJobs(cmd, backupSection, backupDBSection)
 	a.addJSON(cmd)
+	name := func() string {
+		return cmp.Or(o.name, cmd.Flags().Lookup("job").Value.String(), db.defaultName())
+	}
 	make := func(ctx context.Context) (backup.Options, error) {
 		d, err := db.options(ctx, a)
 		if err != nil {
 			return backup.Options{}, err
 		}
-		name := o.name
-		if name == "" {
-			name = cmd.Flags().Lookup("job").Value.String()
-		}
-		if name == "" {
-			name = db.defaultName()
-		}
-		bo, err := o.options(ctx, a, name, backup.Database(d))
+		bo, err := o.options(ctx, a, name(), backup.Database(d))
 		if err != nil {
 			return bo, err
 		}
@@ -368,11 +367,19 @@ or --json.`,
 			}
 			db.path = args[0]
 		}
-		bo, err := make(cmd.Context())
+		ctx := cmd.Context()
+		bo, err := make(ctx)
+		report := o.report.reporter(a, bo.Dir)
 		if err != nil {
+			// The job's people hear of this too: it is why there is no backup.
+			res := backup.Result{Job: name(), Started: a.now().UTC(), Finished: a.now().UTC(), Error: err.Error()}
+			if nerr := report.notify(ctx, backup.Event{Kind: backup.Failure, Result: res, Err: err}); nerr != nil {
+				err = exit.With(exit.CodeOf(err), errors.Join(err, nerr))
+			}
 			return err
 		}
-		res, err := a.runBackup(cmd.Context(), bo)
+		bo.Notify = report.notify
+		res, err := a.runBackup(ctx, bo)
 		return errors.Join(err, a.printBackup(res))
 	}
 	return cmd
