@@ -101,6 +101,9 @@ type Table struct {
 type Report struct {
 	Bytes    int64    `json:"bytes"`
 	Warnings []string `json:"warnings,omitempty"` // what the tool said without failing
+	// Tables are those in the dump with their exact numbers of rows, where the
+	// engine counts them itself; [Rows] counts them in dumps as text.
+	Tables []Table `json:"tables,omitempty"`
 }
 
 // EndMark is fed with a dump while it is read, and tells at the end whether

@@ -345,17 +345,23 @@ func (s *sqliteEngine) preflight(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	info.Warnings = warnings
+	info.Tables, err = c.count(ctx, tables)
+	return info, err
+}
+
+// count counts the rows of the tables that are not SQLite's own.
+func (c *sqliteConn) count(ctx context.Context, tables []liteTable) (counted []Table, err error) {
 	for _, t := range tables {
 		if t.virtual || t.system() {
 			continue
 		}
 		n, err := c.number(ctx, "SELECT count(*) FROM "+liteName(t.name))
 		if err != nil {
-			return Info{}, err
+			return nil, err
 		}
-		info.Tables = append(info.Tables, Table{Name: t.name, Rows: n})
+		counted = append(counted, Table{Name: t.name, Rows: n})
 	}
-	return info, nil
+	return counted, nil
 }
 
 func (s *sqliteEngine) write(ctx context.Context, w io.Writer) (Report, error) {
@@ -379,6 +385,12 @@ func (s *sqliteEngine) write(ctx context.Context, w io.Writer) (Report, error) {
 		return report, fmt.Errorf("write the dump: %w", out.err)
 	case err != nil:
 		return report, explainSQLite(s.o.Path, err)
+	}
+	// The transaction still sees what was dumped, whoever wrote since.
+	if tables, _, terr := c.chosen(ctx, s.o); terr == nil && !s.o.SchemaOnly {
+		if report.Tables, err = c.count(ctx, tables); err != nil {
+			return report, err
+		}
 	}
 	return report, out.mark.Complete()
 }
