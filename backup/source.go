@@ -44,6 +44,14 @@ type Check interface {
 	Complete() error
 }
 
+// Finder is a Check that learns from the stream what the manifest should tell
+// of its content, in place of Content.Details.
+type Finder interface {
+	Check
+	// Found is asked after Complete; nil means nothing.
+	Found() any
+}
+
 // noCheck accepts every stream: what is stored is known by its hash alone.
 type noCheck struct{}
 

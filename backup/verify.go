@@ -20,7 +20,8 @@ func (r *runner) verify(ctx context.Context, name string, m *Manifest) (Verifica
 	}
 	defer f.Close()
 	dropCache(f)
-	method, note, err := checkStream(ctx, f, m, r.o.Encryption, r.o.Source.NewCheck(), func(n int64) {
+	check := r.o.Source.NewCheck()
+	method, note, err := checkStream(ctx, f, m, r.o.Encryption, check, func(n int64) {
 		r.o.Progress(Verifying, n, m.RawBytes)
 	})
 	if err != nil {
@@ -31,6 +32,13 @@ func (r *runner) verify(ctx context.Context, name string, m *Manifest) (Verifica
 	}
 	if note != "" {
 		r.o.Log.Info(note)
+	}
+	if finder, ok := check.(Finder); ok && method == ByContent {
+		if found := finder.Found(); found != nil {
+			if m.Content, err = details(found); err != nil {
+				return Verification{}, err
+			}
+		}
 	}
 	return Verification{At: r.o.Now().UTC(), OK: true, Method: method, Note: note}, nil
 }
