@@ -83,9 +83,7 @@ func (r *reporter) ping(ctx context.Context, e backup.Event) error {
 	if r.o.healthcheck.IsZero() || exit.CodeOf(e.Err) == exit.Locked {
 		return nil
 	}
-	src := r.o.healthcheck
-	src.File = r.a.absolute("healthcheck-file", src.File)
-	url, err := src.Resolve(ctx)
+	url, err := r.o.healthcheck.Resolve(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,9 +106,7 @@ func (r *reporter) post(ctx context.Context, e backup.Event) error {
 	if r.o.webhook.IsZero() {
 		return nil
 	}
-	src := r.o.webhook
-	src.File = r.a.absolute("webhook-file", src.File)
-	url, err := src.Resolve(ctx)
+	url, err := r.o.webhook.Resolve(ctx)
 	if err != nil {
 		return err
 	}
@@ -148,8 +144,7 @@ func (r *reporter) metrics(ctx context.Context, e backup.Event) error {
 		add("size_bytes", "Size of the last good backup.", float64(m.Bytes))
 		add("raw_size_bytes", "Size of what the last good backup holds, before compression.", float64(m.RawBytes))
 	}
-	dir := r.a.absolute("metrics-dir", r.o.metricsDir)
-	return notify.WriteTextfile(filepath.Join(dir, "opsbelt_backup_"+backup.CleanName(e.Result.Job)+".prom"), ms)
+	return notify.WriteTextfile(filepath.Join(r.o.metricsDir, "opsbelt_backup_"+backup.CleanName(e.Result.Job)+".prom"), ms)
 }
 
 func (r *reporter) mail(ctx context.Context, e backup.Event) error {

@@ -482,16 +482,17 @@ func refuseSecrets(cmd *cobra.Command) error {
 	return err
 }
 
-// isPath tells the flags whose value is the path of a file.
+// isPath tells the flags whose value is the path of a file, or may be one
+// instead of an address.
 func isPath(f *pflag.Flag) bool {
 	value, _ := pflag.UnquoteUsage(f)
-	return slices.Contains([]string{"file", "directory", "path"}, value)
+	return slices.Contains([]string{"file", "directory", "path", "place"}, value)
 }
 
 // besideFile makes a path in a configuration file relative to that file's
 // directory rather than to wherever cron happens to stand.
 func besideFile(config, path string) string {
-	if path == "" || path == "-" || filepath.IsAbs(path) {
+	if path == "" || path == "-" || filepath.IsAbs(path) || strings.Contains(path, "://") {
 		return path
 	}
 	if abs, err := filepath.Abs(config); err == nil {
