@@ -23,6 +23,7 @@ import (
 	"opsbelt/internal/codec"
 	"opsbelt/internal/exit"
 	"opsbelt/internal/secret"
+	"opsbelt/internal/tempdir"
 	"opsbelt/internal/units"
 )
 
@@ -237,6 +238,21 @@ type backupDB struct {
 	format     string
 	extraArgs  []string
 	path       string
+	tempDir    string
+}
+
+// useTempDir makes a directory for password files and consistent copies. The
+// function that it returns removes it.
+func (o *backupDB) useTempDir(ctx context.Context, a *app) (func(), error) {
+	dir, remove, stale, err := tempdir.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("temporary directory: %w", err)
+	}
+	for _, s := range stale {
+		a.log.Warn("removed temporary files of a run that was killed: " + s)
+	}
+	o.tempDir = dir
+	return remove, nil
 }
 
 // addServerFlags adds the flags that reach a server.
@@ -271,7 +287,7 @@ func (o *backupDB) server(ctx context.Context, a *app) (dump.Options, error) {
 	}
 	d := dump.Options{
 		Engine: dump.Engine(o.engine), Host: o.host, Port: o.port, Socket: o.socket, User: o.user,
-		Password: pw, TLS: dump.TLS{Mode: o.tls, CA: o.tlsCA}, Log: a.log,
+		Password: pw, TLS: dump.TLS{Mode: o.tls, CA: o.tlsCA}, Log: a.log, TempDir: o.tempDir,
 	}
 	if o.engine == "mariadb" {
 		d.Engine = dump.MySQL
@@ -368,6 +384,11 @@ or --json.`,
 			db.path = args[0]
 		}
 		ctx := cmd.Context()
+		done, err := db.useTempDir(ctx, a)
+		if err != nil {
+			return err
+		}
+		defer done()
 		bo, err := make(ctx)
 		report := o.report.reporter(a, bo.Dir)
 		if err != nil {
@@ -636,6 +657,11 @@ is removed again, and its tables and rows are compared with the dump's.`,
 				return err
 			}
 			if restore {
+				done, err := db.useTempDir(cmd.Context(), a)
+				if err != nil {
+					return err
+				}
+				defer done()
 				server, err := db.server(cmd.Context(), a)
 				if err != nil {
 					return err
@@ -779,6 +805,11 @@ job tell how to reach the server.`,
 			if o.Encryption, err = keys.resolve(cmd.Context()); err != nil {
 				return err
 			}
+			done, err := db.useTempDir(cmd.Context(), a)
+			if err != nil {
+				return err
+			}
+			defer done()
 			server, err := db.server(cmd.Context(), a)
 			if err != nil {
 				return err
