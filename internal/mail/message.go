@@ -106,6 +106,10 @@ type part struct {
 	Attachment
 }
 
+// maxName bounds the names of attachments, as file systems do, so that their
+// header fields stay within the 998 characters of a line.
+const maxName = 255
+
 // prepare composes m with the defaults of c.
 func (c Config) prepare(m Message, now time.Time) (*letter, error) {
 	var errs []error
@@ -162,6 +166,9 @@ func (c Config) prepare(m Message, now time.Time) (*letter, error) {
 	for _, a := range m.Attachments {
 		if a.Name == "" || a.Open == nil || a.Size < 0 {
 			bad("an attachment has no name or no content")
+		}
+		if len(a.Name) > maxName {
+			bad("the name of the attachment %.20s… is longer than %d bytes", a.Name, maxName)
 		}
 	}
 	if len(errs) > 0 {
@@ -333,7 +340,7 @@ func (a Attachment) encode(w io.Writer) error {
 // 5321 section 4.5.3.1.6), else in quoted-printable.
 func textPart(mediaType, text string) ([]byte, textproto.MIMEHeader) {
 	text = strings.ToValidUTF8(text, string(utf8.RuneError))
-	text = strings.ReplaceAll(text, "\r\n", "\n")
+	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}

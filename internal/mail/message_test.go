@@ -101,6 +101,7 @@ func TestRefusedMessages(t *testing.T) {
 		"header of ours":   {func(m *Message) { m.Headers = map[string]string{"subject": "b"} }, "set by opsbelt"},
 		"message id":       {func(m *Message) { m.MessageID = "<a@b>" }, "message id"},
 		"empty attachment": {func(m *Message) { m.Attachments = []Attachment{{}} }, "no name"},
+		"long name":        {func(m *Message) { m.Attachments = []Attachment{Bytes(strings.Repeat("x", 256), nil)} }, "longer than 255"},
 		"reply-to":         {func(m *Message) { m.ReplyTo = "x y" }, "reply-to"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +130,7 @@ func FuzzMessage(f *testing.F) {
 		}}}
 		l, err := Config{From: "job@example.test"}.prepare(m, time.Unix(1_800_000_000, 0))
 		if err != nil {
-			if strings.ContainsAny(subject, "\r\n\x00") || name == "" {
+			if strings.ContainsAny(subject, "\r\n\x00") || name == "" || len(name) > maxName {
 				return
 			}
 			t.Fatal(err)
@@ -160,7 +161,7 @@ func FuzzMessage(f *testing.F) {
 			t.Errorf("subject %q, want %q: %v", got, want, err)
 		}
 		gotText, files := attachments(t, parsed)
-		want := strings.ReplaceAll(strings.ToValidUTF8(text, string(utf8.RuneError)), "\r\n", "\n")
+		want := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.ToValidUTF8(text, string(utf8.RuneError)))
 		if want != "" && !strings.HasSuffix(want, "\n") {
 			want += "\n"
 		}

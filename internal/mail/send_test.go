@@ -3,14 +3,17 @@ package mail
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
+	"net"
 	"net/mail"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -410,5 +413,74 @@ func TestSomeRecipientsRefused(t *testing.T) {
 	m := f.received()[0]
 	if strings.Contains(m.Data, "hidden") {
 		t.Error("the blind copy is named")
+	}
+}
+
+// TestPasswordInTheClear: without encryption, no password goes to another
+// machine, whatever is configured.
+func TestPasswordInTheClear(t *testing.T) {
+	for _, tc := range []struct {
+		name, offered, auth string
+		want                string // in the error, "" for success
+		sent                string // AUTH command
+	}{
+		{"auto", "AUTH PLAIN LOGIN", "auto", "wants the password in the clear", ""},
+		{"plain", "AUTH PLAIN LOGIN", "plain", "PLAIN would send the password in the clear", ""},
+		{"login", "AUTH PLAIN LOGIN", "login", "LOGIN would send the password in the clear", ""},
+		{"xoauth2", "AUTH XOAUTH2", "xoauth2", "XOAUTH2 would send the password in the clear", ""},
+		{"not offered", "AUTH PLAIN", "cram-md5", "does not offer CRAM-MD5", ""},
+		{"hidden by the method", "AUTH PLAIN CRAM-MD5", "auto", "", "AUTH CRAM-MD5"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := (&fake{Extensions: []string{tc.offered}, Reply: func(_ int, line string) string {
+				switch {
+				case strings.HasPrefix(line, "AUTH"):
+					return "334 PDEyMzQ1QGZha2U+"
+				case !strings.Contains(line, " "):
+					return "235 ok"
+				}
+				return ""
+			}}).start(t)
+			var d net.Dialer
+			conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.port)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := Config{Host: "mail.example.test", TLS: TLSNone, Auth: tc.auth, User: "joe", Password: secret.New("s3cret"), Timeout: 20 * time.Second}
+			if err := cfg.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			s := &session{cfg: cfg, ctx: t.Context(), conn: newPatientConn(conn, cfg.timeout())}
+			defer s.abort()
+			if err := errors.Join(s.greet(), s.hello()); err != nil {
+				t.Fatal(err)
+			}
+			err = s.login()
+			if (err != nil) != (tc.want != "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+			if got := f.commands(); strings.Contains(got, "AUTH") != (tc.sent != "") || !strings.Contains(got, tc.sent) {
+				t.Errorf("commands:\n%s", got)
+			}
+		})
+	}
+}
+
+// TestHints: the usual mistakes are answered with what to do.
+func TestHints(t *testing.T) {
+	cfg := Config{Host: "mail.example.test"}
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"expired":      {x509.CertificateInvalidError{Reason: x509.Expired}, "out of date"},
+		"unknown host": {&net.DNSError{Err: "no such host", Name: "mail.example.test", IsNotFound: true}, `check the mail host "mail.example.test"`},
+		"login wanted": {&Error{Step: stepMail, Code: 530, Err: errors.New("530 authentication required")}, "wants a login"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if h := strings.Join(exit.HintsOf(cfg.explain(tc.err)), "\n"); !strings.Contains(h, tc.want) {
+				t.Errorf("hint %q", h)
+			}
+		})
 	}
 }
