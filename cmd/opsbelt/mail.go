@@ -354,7 +354,7 @@ func (a *app) sendMail(ctx context.Context, o *mailSendOptions) error {
 			result.Messages = append(result.Messages, r)
 		}
 		if err == nil {
-			a.log.Info("mail sent", "to", strings.Join(r.Accepted, ", "), "bytes", r.Size, "answer", r.Response)
+			a.log.Info(fmt.Sprintf("mail of %s sent to %s: %s", units.Bytes(r.Size), strings.Join(r.Accepted, ", "), r.Response))
 		}
 		return err
 	}
@@ -399,7 +399,7 @@ func (a *app) flushMail(ctx context.Context, s *mail.Sender, result *mailResult)
 	}
 	f, err := s.Flush(ctx)
 	result.Flushed = &f
-	a.log.Info("spool flushed", "sent", f.Sent, "refused", f.Refused, "left", f.Left)
+	a.log.Info(fmt.Sprintf("mail spool: sent %d, refused %d, left %d", f.Sent, f.Refused, f.Left))
 	return err
 }
 

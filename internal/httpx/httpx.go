@@ -153,7 +153,7 @@ func (c *Client) Do(ctx context.Context, newRequest func(context.Context) (*http
 		backoff.WithMaxTries(uint(c.opts.Retries)+1),
 		backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(_ error, next time.Duration) {
-			c.opts.Logger.WarnContext(ctx, "request failed, will be tried again", "error", last, "next_try_in", next.Round(time.Millisecond))
+			c.opts.Logger.InfoContext(ctx, fmt.Sprintf("request failed, next try in %s: %v", next.Round(time.Millisecond), last))
 		}))
 	if err == nil {
 		return resp, nil

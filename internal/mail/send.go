@@ -59,7 +59,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	}
 	r := Receipt{MessageID: l.id, From: l.from, Size: l.size}
 	o, rest, err := s.deliver(ctx, l, l.to)
-	r.Accepted, r.Response = o.accepted, o.response
+	r.Accepted, r.Response = append([]string{}, o.accepted...), o.response
 	if err == nil {
 		return r, nil
 	}
@@ -144,7 +144,7 @@ func (s *Sender) deliver(ctx context.Context, l *letter, to []string) (total out
 		backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(err error, next time.Duration) {
 			last = err
-			s.cfg.Logger.WarnContext(ctx, "mail not sent yet", "error", err, "next_try_in", next.Round(time.Millisecond))
+			s.cfg.Logger.InfoContext(ctx, fmt.Sprintf("mail not sent yet, next try in %s: %v", next.Round(time.Millisecond), err))
 		}))
 	if len(total.refused) > 0 && (err == nil || len(pending) > 0) {
 		err = &RecipientsError{Refused: total.refused}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/textproto"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,6 +122,11 @@ func (s *session) failed(step string, err error) error {
 		err = fmt.Errorf("the server closed the connection: %w", err)
 	} else if r := (*textproto.Error)(nil); errors.As(err, &r) {
 		err = reply{r}
+	} else if op := (*net.OpError)(nil); errors.As(err, &op) && !isCertificateError(err) {
+		err = op.Err // the addresses around it are known
+		if call := (*os.SyscallError)(nil); errors.As(err, &call) {
+			err = call.Err
+		}
 	}
 	return s.cfg.explain(&Error{Server: s.cfg.address(), Step: step, Code: replyCode(err), Err: err})
 }
@@ -354,7 +360,7 @@ func (s *session) send(l *letter, to []string) (outcome, error) {
 	if d, ok := w.(*smtp.DataCloser); ok {
 		o.response = d.ServerResponse()
 	}
-	s.log().DebugContext(s.ctx, "mail accepted", "server", s.cfg.address(), "reply", o.response)
+	s.log().DebugContext(s.ctx, s.cfg.address()+" accepted the mail: "+o.response)
 	return o, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/gofrs/flock"
 
 	"opsbelt/internal/atomicfile"
+	"opsbelt/internal/exit"
+	"opsbelt/internal/run"
 )
 
 // A spooled message is one file: the envelope as a line of JSON, then the
@@ -44,6 +47,9 @@ func (s *Sender) spool(l *letter, to []string, cause error) (path string, err er
 	dir := s.cfg.SpoolDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("mail spool: %w", err)
+	}
+	if err := checkSpoolDir(dir); err != nil {
+		return "", err
 	}
 	if l.size > s.cfg.spoolBytes() {
 		return "", fmt.Errorf("mail spool: the message of %d bytes exceeds its limit of %d", l.size, s.cfg.spoolBytes())
@@ -74,6 +80,18 @@ func (s *Sender) spool(l *letter, to []string, cause error) (path string, err er
 		return "", fmt.Errorf("mail spool: %w", err)
 	}
 	return path, nil
+}
+
+// checkSpoolDir refuses a directory in which others could plant messages.
+func checkSpoolDir(dir string) error {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("mail spool: %w", err)
+	}
+	if runtime.GOOS != "windows" && fi.Mode().Perm()&0o022 != 0 {
+		return exit.Hintf(fmt.Errorf("mail spool: others can write into %s (mode %04o)", dir, fi.Mode().Perm()), "run: chmod 700 %s", run.Quote(dir))
+	}
+	return nil
 }
 
 type spooled struct {
@@ -143,7 +161,7 @@ func (s *Sender) trim(count int, size int64) error {
 		if err := os.Remove(m.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("mail spool: %w", err)
 		}
-		s.cfg.Logger.Warn("unsent mail thrown away", "file", m.path, "reason", why)
+		s.cfg.Logger.Warn("unsent mail " + m.path + " thrown away: " + why)
 		total -= m.size
 	}
 	return nil
@@ -175,6 +193,9 @@ func (s *Sender) Flush(ctx context.Context) (Flushed, error) {
 		return f, nil
 	}
 	if list, err := s.list(); err != nil || len(list) == 0 {
+		return f, notSent(ctx, err)
+	}
+	if err := checkSpoolDir(s.cfg.SpoolDir); err != nil {
 		return f, notSent(ctx, err)
 	}
 	lock := flock.New(filepath.Join(s.cfg.SpoolDir, spoolLock), flock.SetPermissions(0o600))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -171,5 +172,68 @@ func TestSpoolIsBounded(t *testing.T) {
 	}
 	if f, err := s.Flush(t.Context()); f != (Flushed{}) || err != nil {
 		t.Errorf("too old: flushed %+v, %v", f, err)
+	}
+}
+
+func TestSpoolIsPrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("permissions are those of Unix")
+	}
+	cfg := spoolConfig(t)
+	if _, err := sendTo(t, cfg, Message{}); err == nil {
+		t.Fatal("sent without a server")
+	}
+	if err := os.Chmod(cfg.SpoolDir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sendErr := s.Send(t.Context(), Message{})
+	_, flushErr := s.Flush(t.Context())
+	for _, err := range []error{sendErr, flushErr} {
+		if err == nil || !strings.Contains(err.Error(), "others can write into") || exit.CodeOf(err) != exit.MailNotSent {
+			t.Errorf("error %v", err)
+		}
+	}
+	if n := len(files(t, cfg.SpoolDir)); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// TestFlushOnce: while one process flushes, another leaves the spool alone.
+func TestFlushOnce(t *testing.T) {
+	cfg := spoolConfig(t)
+	if _, err := sendTo(t, cfg, Message{}); err == nil {
+		t.Fatal("sent without a server")
+	}
+	release := make(chan struct{})
+	f := (&fake{AfterData: func(int) string { <-release; return "250 ok" }}).start(t)
+	cfg.Port = f.port
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan error, 1)
+	go func() {
+		r, err := s.Flush(t.Context())
+		if r.Sent != 1 {
+			err = errors.Join(err, errors.New("nothing was sent"))
+		}
+		first <- err
+	}()
+	for !strings.Contains(f.commands(), "DATA") && len(first) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if r, err := s.Flush(t.Context()); r != (Flushed{}) || err != nil {
+		t.Errorf("the second flush: %+v, %v", r, err)
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if n := len(f.received()); n != 1 {
+		t.Errorf("%d mails arrived", n)
 	}
 }
