@@ -35,6 +35,10 @@ type scriptMailKey struct{}
 // sets $SMTP to its host:port. With login it also sets $SMTP_STARTTLS and
 // $SMTP_TLS, host and port where a login is wanted, and $SMTP_USER, and writes
 // ca.pem and smtp.pw. `smtp stop` ends it before the script does.
+//
+//	smtp cut=BYTES
+//
+// starts one instead that cuts the connection after so much of a message.
 func scriptSMTP(ts *testscript.TestScript, neg bool, args []string) {
 	m := ts.Value(scriptMailKey{}).(*scriptMail)
 	if len(args) == 1 && args[0] == "stop" && m.server != nil {
@@ -44,6 +48,13 @@ func scriptSMTP(ts *testscript.TestScript, neg bool, args []string) {
 	var o testenv.SMTPOptions
 	for _, arg := range args {
 		size, isSize := strings.CutPrefix(arg, "size=")
+		if cut, ok := strings.CutPrefix(arg, "cut="); ok && len(args) == 1 {
+			n, err := strconv.ParseInt(cut, 10, 64)
+			ts.Check(err)
+			f := (&testenv.FakeSMTP{CutAfter: n}).Start(m.tb)
+			ts.Setenv("SMTP", fmt.Sprintf("127.0.0.1:%d", f.Port))
+			return
+		}
 		switch {
 		case arg == "login":
 			o.Submission = true
@@ -56,7 +67,7 @@ func scriptSMTP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	if neg {
-		ts.Fatalf("usage: smtp [login] [size=BYTES], or smtp stop")
+		ts.Fatalf("usage: smtp [login] [size=BYTES], smtp cut=BYTES, or smtp stop")
 	}
 	srv := testenv.SMTP(m.tb, o)
 	m.server = srv

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+
+	"opsbelt/internal/testenv"
 )
 
 // sendEnvironment makes TestMemory the sender of one file in a process of its
@@ -28,7 +30,7 @@ func TestMemory(t *testing.T) {
 		sendAlone(t, job)
 		return
 	}
-	f := (&fake{Discard: true}).start(t)
+	f := (&testenv.FakeSMTP{Discard: true}).Start(t)
 	peak := func(size int64) int {
 		path := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -38,7 +40,7 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemory$", "-test.v")
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", sendEnvironment, f.port, path))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", sendEnvironment, f.Port, path))
 		out, err := cmd.CombinedOutput()
 		m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(out)
 		if err != nil || m == nil {

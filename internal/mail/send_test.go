@@ -20,15 +20,45 @@ import (
 
 	"opsbelt/internal/exit"
 	"opsbelt/internal/secret"
+	"opsbelt/internal/testenv"
 )
 
-func TestSendPlain(t *testing.T) {
-	f := (&fake{Extensions: []string{"SIZE 1000000", "8BITMIME", "SMTPUTF8"}}).start(t)
-	r, err := sendTo(t, f.config(), Message{Subject: "forum", Text: "all well\n.\n..two\nFrom here\n", Automatic: true})
+// configFor sends through f, and retries at once.
+func configFor(f *testenv.FakeSMTP) Config {
+	return Config{Host: "127.0.0.1", Port: f.Port, From: "job@example.test", To: []string{"admin@example.test"},
+		Timeout: 20 * time.Second, RetryDelay: time.Millisecond}
+}
+
+// sendTo sends m through a sender of cfg.
+func sendTo(t *testing.T, cfg Config, m Message) (Receipt, error) {
+	t.Helper()
+	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mails := f.received()
+	return s.Send(t.Context(), m)
+}
+
+func repeatReader(n int64) Attachment {
+	return Attachment{Name: "zeros.bin", Size: n, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.LimitReader(zeros{}, n)), nil
+	}}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestSendPlain(t *testing.T) {
+	f := (&testenv.FakeSMTP{Extensions: []string{"SIZE 1000000", "8BITMIME", "SMTPUTF8"}}).Start(t)
+	r, err := sendTo(t, configFor(f), Message{Subject: "forum", Text: "all well\n.\n..two\nFrom here\n", Automatic: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mails := f.Received()
 	if len(mails) != 1 {
 		t.Fatalf("%d mails arrived", len(mails))
 	}
@@ -49,8 +79,8 @@ func TestSendPlain(t *testing.T) {
 	if int64(len(mails[0].Data)) != r.Size {
 		t.Errorf("message has %d bytes, announced were %d", len(mails[0].Data), r.Size)
 	}
-	if !strings.Contains(f.commands(), "MAIL FROM:<job@example.test> SIZE=") || strings.Contains(f.commands(), "SMTPUTF8") {
-		t.Errorf("commands:\n%s", f.commands())
+	if !strings.Contains(f.Commands(), "MAIL FROM:<job@example.test> SIZE=") || strings.Contains(f.Commands(), "SMTPUTF8") {
+		t.Errorf("commands:\n%s", f.Commands())
 	}
 }
 
@@ -95,7 +125,7 @@ func attachments(t *testing.T, m *mail.Message) (text string, files map[string][
 
 func TestSendAttachments(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 56, 57, 58, 57 * 512, 57*512 + 1, 200_000} {
-		f := (&fake{}).start(t)
+		f := (&testenv.FakeSMTP{}).Start(t)
 		data := make([]byte, n)
 		for i := range data {
 			data[i] = byte(i * 7)
@@ -108,11 +138,11 @@ func TestSendAttachments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := sendTo(t, f.config(), Message{Subject: "x", Text: "see the file", Attachments: []Attachment{a, Bytes("log.txt", []byte("line\n"))}})
+		r, err := sendTo(t, configFor(f), Message{Subject: "x", Text: "see the file", Attachments: []Attachment{a, Bytes("log.txt", []byte("line\n"))}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := f.received()[0].Data
+		d := f.Received()[0].Data
 		if int64(len(d)) != r.Size {
 			t.Errorf("%d bytes attached: message has %d, announced were %d", n, len(d), r.Size)
 		}
@@ -130,7 +160,7 @@ func TestFailures(t *testing.T) {
 	auth := func(c *Config) { c.User, c.Password = "joe", secret.New("s3cret") }
 	for _, tc := range []struct {
 		name     string
-		fake     *fake
+		fake     *testenv.FakeSMTP
 		config   func(*Config)
 		message  Message
 		want     string // in the error
@@ -140,7 +170,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{
 			name:     "limit announced",
-			fake:     &fake{Extensions: []string{"SIZE 10485760"}},
+			fake:     &testenv.FakeSMTP{Extensions: []string{"SIZE 10485760"}},
 			message:  Message{Attachments: []Attachment{repeatReader(10 << 20)}},
 			want:     "too large: the server accepts 10.0 MiB",
 			sessions: 1,
@@ -153,7 +183,7 @@ func TestFailures(t *testing.T) {
 		},
 		{
 			name:     "own limit",
-			fake:     &fake{Extensions: []string{"SIZE 10485760"}},
+			fake:     &testenv.FakeSMTP{Extensions: []string{"SIZE 10485760"}},
 			config:   func(c *Config) { c.MaxSize = 1 << 20 },
 			message:  Message{Attachments: []Attachment{repeatReader(1 << 20)}},
 			want:     "the configured limit is 1.0 MiB",
@@ -161,19 +191,19 @@ func TestFailures(t *testing.T) {
 		},
 		{
 			name:     "552 at MAIL FROM",
-			fake:     &fake{Extensions: []string{"SIZE"}, Reply: always("MAIL", "552 5.3.4 message size exceeds fixed limit")},
+			fake:     &testenv.FakeSMTP{Extensions: []string{"SIZE"}, Reply: always("MAIL", "552 5.3.4 message size exceeds fixed limit")},
 			want:     "too large for the server",
 			sessions: 1,
 		},
 		{
 			name:     "552 after DATA",
-			fake:     &fake{AfterData: func(int) string { return "552 5.3.4 too big" }},
+			fake:     &testenv.FakeSMTP{AfterData: func(int) string { return "552 5.3.4 too big" }},
 			want:     "too large for the server",
 			sessions: 1,
 		},
 		{
 			name:     "mailbox full",
-			fake:     &fake{AfterData: func(int) string { return "552 5.2.2 mailbox full" }},
+			fake:     &testenv.FakeSMTP{AfterData: func(int) string { return "552 5.2.2 mailbox full" }},
 			want:     "end of DATA: 552 5.2.2 mailbox full",
 			sessions: 1,
 			check: func(t *testing.T, err error) {
@@ -184,7 +214,7 @@ func TestFailures(t *testing.T) {
 		},
 		{
 			name: "4xx then accepted",
-			fake: &fake{Reply: func(n int, line string) string {
+			fake: &testenv.FakeSMTP{Reply: func(n int, line string) string {
 				if n < 3 && strings.HasPrefix(line, "RCPT") {
 					return "450 4.2.0 greylisted"
 				}
@@ -194,58 +224,58 @@ func TestFailures(t *testing.T) {
 		},
 		{
 			name:     "4xx for ever",
-			fake:     &fake{Reply: always("RCPT", "450 4.2.0 greylisted")},
+			fake:     &testenv.FakeSMTP{Reply: always("RCPT", "450 4.2.0 greylisted")},
 			want:     "450 4.2.0 greylisted",
 			sessions: 3,
 		},
 		{
 			name:     "no such user",
-			fake:     &fake{Reply: always("RCPT", "550 5.1.1 unknown user")},
+			fake:     &testenv.FakeSMTP{Reply: always("RCPT", "550 5.1.1 unknown user")},
 			want:     "refused for admin@example.test",
 			sessions: 1,
 		},
 		{
 			name:     "cut in DATA",
-			fake:     &fake{CutAfter: 100_000},
+			fake:     &testenv.FakeSMTP{CutAfter: 100_000},
 			message:  Message{Attachments: []Attachment{repeatReader(4 << 20)}},
 			want:     "DATA: ",
 			sessions: 3,
 		},
 		{
 			name:     "cut before the reply to the data",
-			fake:     &fake{AfterData: func(int) string { return "cut" }},
+			fake:     &testenv.FakeSMTP{AfterData: func(int) string { return "cut" }},
 			want:     "end of DATA: the server closed the connection",
 			sessions: 3,
 		},
 		{
 			name:     "greeting refuses",
-			fake:     &fake{Greeting: "554 no service for you"},
+			fake:     &testenv.FakeSMTP{Greeting: "554 no service for you"},
 			want:     "greeting: 554 no service",
 			sessions: 1,
 		},
 		{
 			name:     "greeting busy",
-			fake:     &fake{Greeting: "421 too many connections"},
+			fake:     &testenv.FakeSMTP{Greeting: "421 too many connections"},
 			want:     "greeting: 421",
 			sessions: 3,
 		},
 		{
 			name:     "hangs",
-			fake:     &fake{Reply: always("MAIL", "hang")},
+			fake:     &testenv.FakeSMTP{Reply: always("MAIL", "hang")},
 			config:   func(c *Config) { c.Timeout, c.Retries = 100*time.Millisecond, -1 },
 			want:     "MAIL FROM: no answer within 100ms",
 			sessions: 1,
 		},
 		{
 			name:     "answers for ever",
-			fake:     &fake{Reply: always("EHLO", "trickle")},
+			fake:     &testenv.FakeSMTP{Reply: always("EHLO", "trickle")},
 			config:   func(c *Config) { c.Timeout, c.Retries = 100*time.Millisecond, -1 },
 			want:     "EHLO: no answer within 100ms",
 			sessions: 1,
 		},
 		{
 			name:     "login refused",
-			fake:     &fake{Extensions: []string{"AUTH PLAIN LOGIN"}, Reply: always("AUTH", "535 5.7.8 authentication failed")},
+			fake:     &testenv.FakeSMTP{Extensions: []string{"AUTH PLAIN LOGIN"}, Reply: always("AUTH", "535 5.7.8 authentication failed")},
 			config:   auth,
 			want:     "login: 535 5.7.8 authentication failed",
 			sessions: 1,
@@ -257,41 +287,41 @@ func TestFailures(t *testing.T) {
 		},
 		{
 			name:     "login not offered",
-			fake:     &fake{},
+			fake:     &testenv.FakeSMTP{},
 			config:   auth,
 			want:     "login: the server offers no login",
 			sessions: 1,
 		},
 		{
 			name:     "login wanted",
-			fake:     &fake{Reply: always("MAIL", "530 5.7.0 authentication required")},
+			fake:     &testenv.FakeSMTP{Reply: always("MAIL", "530 5.7.0 authentication required")},
 			want:     "530",
 			sessions: 1,
 		},
 		{
 			name:     "STARTTLS not offered",
-			fake:     &fake{Extensions: []string{"AUTH PLAIN"}},
+			fake:     &testenv.FakeSMTP{Extensions: []string{"AUTH PLAIN"}},
 			config:   func(c *Config) { auth(c); c.TLS = TLSStartTLS },
 			want:     "STARTTLS: the server does not offer encryption",
 			sessions: 1,
 		},
 		{
 			name:     "file vanishes",
-			fake:     &fake{},
+			fake:     &testenv.FakeSMTP{},
 			message:  Message{Attachments: []Attachment{{Name: "gone", Size: 5, Open: func() (io.ReadCloser, error) { return nil, os.ErrNotExist }}}},
 			want:     "attach gone",
 			sessions: 1,
 		},
 		{
 			name:     "file shrinks",
-			fake:     &fake{},
+			fake:     &testenv.FakeSMTP{},
 			message:  Message{Attachments: []Attachment{{Name: "a", Size: 1 << 20, Open: repeatReader(1000).Open}}},
 			want:     "changed while it was sent",
 			sessions: 1,
 		},
 		{
 			name:     "file grows",
-			fake:     &fake{},
+			fake:     &testenv.FakeSMTP{},
 			message:  Message{Attachments: []Attachment{{Name: "a", Size: 10, Open: repeatReader(1000).Open}}},
 			want:     "changed while it was sent",
 			sessions: 1,
@@ -299,8 +329,8 @@ func TestFailures(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			f := tc.fake.start(t)
-			cfg := f.config()
+			f := tc.fake.Start(t)
+			cfg := configFor(f)
 			if tc.config != nil {
 				tc.config(&cfg)
 			}
@@ -319,10 +349,10 @@ func TestFailures(t *testing.T) {
 					t.Errorf("exit code %d", code)
 				}
 			}
-			if n := f.sessions(); n != tc.sessions {
+			if n := f.Sessions(); n != tc.sessions {
 				t.Errorf("%d sessions, want %d", n, tc.sessions)
 			}
-			if n := len(f.received()); n != tc.mails {
+			if n := len(f.Received()); n != tc.mails {
 				t.Errorf("%d mails arrived, want %d", n, tc.mails)
 			}
 			if tc.check != nil {
@@ -343,8 +373,8 @@ func always(verb, answer string) func(int, string) string {
 }
 
 func TestServerDown(t *testing.T) {
-	f := (&fake{}).start(t)
-	cfg := f.config()
+	f := (&testenv.FakeSMTP{}).Start(t)
+	cfg := configFor(f)
 	cfg.Port = 1
 	_, err := sendTo(t, cfg, Message{})
 	if code := exit.CodeOf(err); code != exit.MailNotSent {
@@ -356,9 +386,9 @@ func TestServerDown(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
-	f := (&fake{Reply: always("MAIL", "hang")}).start(t)
+	f := (&testenv.FakeSMTP{Reply: always("MAIL", "hang")}).Start(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cfg := f.config()
+	cfg := configFor(f)
 	cfg.Timeout = time.Hour
 	cfg.SpoolDir = filepath.Join(t.TempDir(), "spool")
 	s, err := New(cfg)
@@ -366,7 +396,7 @@ func TestCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() {
-		for !strings.Contains(f.commands(), "MAIL") && t.Context().Err() == nil {
+		for !strings.Contains(f.Commands(), "MAIL") && t.Context().Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		cancel(exit.With(exit.Terminated, errors.New("terminated"))) // as a signal does
@@ -381,8 +411,8 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	f := (&fake{Reply: always("MAIL", "hang")}).start(t)
-	cfg := f.config()
+	f := (&testenv.FakeSMTP{Reply: always("MAIL", "hang")}).Start(t)
+	cfg := configFor(f)
 	cfg.Timeout = time.Hour
 	s, err := New(cfg)
 	if err != nil {
@@ -396,13 +426,13 @@ func TestDeadline(t *testing.T) {
 }
 
 func TestSomeRecipientsRefused(t *testing.T) {
-	f := (&fake{Reply: func(_ int, line string) string {
+	f := (&testenv.FakeSMTP{Reply: func(_ int, line string) string {
 		if strings.Contains(line, "<bad@") {
 			return "550 5.1.1 unknown"
 		}
 		return ""
-	}}).start(t)
-	r, err := sendTo(t, f.config(), Message{To: []string{"good@example.test, bad@example.test"}, Bcc: []string{"hidden@example.test"}})
+	}}).Start(t)
+	r, err := sendTo(t, configFor(f), Message{To: []string{"good@example.test, bad@example.test"}, Bcc: []string{"hidden@example.test"}})
 	var some *RecipientsError
 	if !errors.As(err, &some) || len(some.Refused) != 1 || exit.CodeOf(err) != exit.MailNotSent {
 		t.Fatalf("error %v", err)
@@ -410,7 +440,7 @@ func TestSomeRecipientsRefused(t *testing.T) {
 	if got := strings.Join(r.Accepted, " "); got != "good@example.test hidden@example.test" {
 		t.Errorf("accepted %q", got)
 	}
-	m := f.received()[0]
+	m := f.Received()[0]
 	if strings.Contains(m.Data, "hidden") {
 		t.Error("the blind copy is named")
 	}
@@ -432,7 +462,7 @@ func TestPasswordInTheClear(t *testing.T) {
 		{"hidden by the method", "AUTH PLAIN CRAM-MD5", "auto", "", "AUTH CRAM-MD5"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := (&fake{Extensions: []string{tc.offered}, Reply: func(_ int, line string) string {
+			f := (&testenv.FakeSMTP{Extensions: []string{tc.offered}, Reply: func(_ int, line string) string {
 				switch {
 				case strings.HasPrefix(line, "AUTH"):
 					return "334 PDEyMzQ1QGZha2U+"
@@ -440,9 +470,9 @@ func TestPasswordInTheClear(t *testing.T) {
 					return "235 ok"
 				}
 				return ""
-			}}).start(t)
+			}}).Start(t)
 			var d net.Dialer
-			conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.port)))
+			conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.Port)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -459,7 +489,7 @@ func TestPasswordInTheClear(t *testing.T) {
 			if (err != nil) != (tc.want != "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want %q", err, tc.want)
 			}
-			if got := f.commands(); strings.Contains(got, "AUTH") != (tc.sent != "") || !strings.Contains(got, tc.sent) {
+			if got := f.Commands(); strings.Contains(got, "AUTH") != (tc.sent != "") || !strings.Contains(got, tc.sent) {
 				t.Errorf("commands:\n%s", got)
 			}
 		})

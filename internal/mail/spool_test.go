@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"opsbelt/internal/exit"
+	"opsbelt/internal/testenv"
 )
 
 // spoolConfig has a server that is down and a spool.
@@ -57,8 +58,8 @@ func TestSpoolAndFlush(t *testing.T) {
 		t.Errorf("flushed %+v, %v", f, err)
 	}
 
-	f := (&fake{Extensions: []string{"SIZE 10000000"}}).start(t)
-	cfg.Port = f.port
+	f := (&testenv.FakeSMTP{Extensions: []string{"SIZE 10000000"}}).Start(t)
+	cfg.Port = f.Port
 	if s, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +69,9 @@ func TestSpoolAndFlush(t *testing.T) {
 	if list := files(t, cfg.SpoolDir); len(list) != 0 {
 		t.Errorf("left in the spool: %q", list)
 	}
-	got := f.received()
-	if len(got) != 2 || f.sessions() != 1 {
-		t.Fatalf("%d mails in %d sessions", len(got), f.sessions())
+	got := f.Received()
+	if len(got) != 2 || f.Sessions() != 1 {
+		t.Fatalf("%d mails in %d sessions", len(got), f.Sessions())
 	}
 	if s := parse(t, got[0].Data).Header.Get("Subject"); s != "first" {
 		t.Errorf("first came %q", s)
@@ -90,7 +91,7 @@ func TestFlushRefused(t *testing.T) {
 			t.Fatal("sent without a server")
 		}
 	}
-	f := (&fake{Reply: func(_ int, line string) string {
+	f := (&testenv.FakeSMTP{Reply: func(_ int, line string) string {
 		switch {
 		case strings.Contains(line, "<bad@"):
 			return "550 5.1.1 unknown"
@@ -98,8 +99,8 @@ func TestFlushRefused(t *testing.T) {
 			return "450 4.2.0 greylisted"
 		}
 		return ""
-	}}).start(t)
-	cfg.Port = f.port
+	}}).Start(t)
+	cfg.Port = f.Port
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -110,29 +111,29 @@ func TestFlushRefused(t *testing.T) {
 			t.Errorf("flushed %+v, %v", r, err)
 		}
 	}
-	if got := f.received(); len(got) != 1 || strings.Join(got[0].To, " ") != "good@example.test" {
+	if got := f.Received(); len(got) != 1 || strings.Join(got[0].To, " ") != "good@example.test" {
 		t.Errorf("received %+v", got)
 	}
-	if n := strings.Count(f.commands(), "<bad@"); n != 1 {
+	if n := strings.Count(f.Commands(), "<bad@"); n != 1 {
 		t.Errorf("the refused recipient was tried %d times", n)
 	}
 }
 
 func TestSpoolOnlyWhatMayBeAcceptedLater(t *testing.T) {
 	for name, tc := range map[string]struct {
-		fake *fake
+		fake *testenv.FakeSMTP
 		m    Message
 		kept bool
 	}{
-		"greylisted": {fake: &fake{Reply: always("RCPT", "450 4.2.0 greylisted")}, kept: true},
-		"refused":    {fake: &fake{Reply: always("RCPT", "550 5.1.1 unknown")}},
-		"too large":  {fake: &fake{Extensions: []string{"SIZE 100"}}},
-		"spam":       {fake: &fake{AfterData: func(int) string { return "554 5.7.1 spam" }}},
-		"cut":        {fake: &fake{AfterData: func(int) string { return "cut" }}, kept: true},
+		"greylisted": {fake: &testenv.FakeSMTP{Reply: always("RCPT", "450 4.2.0 greylisted")}, kept: true},
+		"refused":    {fake: &testenv.FakeSMTP{Reply: always("RCPT", "550 5.1.1 unknown")}},
+		"too large":  {fake: &testenv.FakeSMTP{Extensions: []string{"SIZE 100"}}},
+		"spam":       {fake: &testenv.FakeSMTP{AfterData: func(int) string { return "554 5.7.1 spam" }}},
+		"cut":        {fake: &testenv.FakeSMTP{AfterData: func(int) string { return "cut" }}, kept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := tc.fake.start(t)
-			cfg := f.config()
+			f := tc.fake.Start(t)
+			cfg := configFor(f)
 			cfg.SpoolDir = filepath.Join(t.TempDir(), "spool")
 			r, err := sendTo(t, cfg, tc.m)
 			if exit.CodeOf(err) != exit.MailNotSent {
@@ -209,8 +210,8 @@ func TestFlushOnce(t *testing.T) {
 		t.Fatal("sent without a server")
 	}
 	release := make(chan struct{})
-	f := (&fake{AfterData: func(int) string { <-release; return "250 ok" }}).start(t)
-	cfg.Port = f.port
+	f := (&testenv.FakeSMTP{AfterData: func(int) string { <-release; return "250 ok" }}).Start(t)
+	cfg.Port = f.Port
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +224,7 @@ func TestFlushOnce(t *testing.T) {
 		}
 		first <- err
 	}()
-	for !strings.Contains(f.commands(), "DATA") && len(first) == 0 {
+	for !strings.Contains(f.Commands(), "DATA") && len(first) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if r, err := s.Flush(t.Context()); r != (Flushed{}) || err != nil {
@@ -233,7 +234,7 @@ func TestFlushOnce(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if n := len(f.received()); n != 1 {
+	if n := len(f.Received()); n != 1 {
 		t.Errorf("%d mails arrived", n)
 	}
 }

@@ -1,4 +1,4 @@
-package mail
+package testenv
 
 import (
 	"bufio"
@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// fake is a mail server that misbehaves as told. Each function may be nil.
-type fake struct {
+// FakeSMTP is a mail server that misbehaves as told, for what no real server
+// does on demand. The zero value takes every mail. Each function may be nil.
+type FakeSMTP struct {
 	Extensions []string                              // of EHLO
 	Greeting   string                                // default "220 fake ESMTP"
 	Reply      func(session int, line string) string // overrides the reply to a command; "" does not; "cut", "hang", "trickle" do that
@@ -19,27 +20,30 @@ type fake struct {
 	Discard    bool                                  // does not keep the data
 	CutAfter   int64                                 // bytes of DATA after which the connection is cut
 
-	port  int
+	Port int // set by Start
+
 	done  chan struct{}
 	mu    sync.Mutex
 	lines []string // commands of all sessions
-	mails []fakeMail
+	mails []FakeMail
 	count int
 }
 
-type fakeMail struct {
+// FakeMail is what FakeSMTP took.
+type FakeMail struct {
 	From string
 	To   []string
 	Data string // after dot-unstuffing, CRLF
 }
 
-func (f *fake) start(t *testing.T) *fake {
-	t.Helper()
+// Start listens until the test ends.
+func (f *FakeSMTP) Start(tb testing.TB) *FakeSMTP {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	f.port = l.Addr().(*net.TCPAddr).Port
+	f.Port = l.Addr().(*net.TCPAddr).Port
 	f.done = make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -67,7 +71,7 @@ func (f *fake) start(t *testing.T) *fake {
 			})
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		l.Close()
 		close(f.done)
 		wg.Wait()
@@ -75,12 +79,7 @@ func (f *fake) start(t *testing.T) *fake {
 	return f
 }
 
-func (f *fake) config() Config {
-	return Config{Host: "127.0.0.1", Port: f.port, From: "job@example.test", To: []string{"admin@example.test"},
-		Timeout: 20 * time.Second, RetryDelay: time.Millisecond}
-}
-
-func (f *fake) serve(conn net.Conn, n int) {
+func (f *FakeSMTP) serve(conn net.Conn, n int) {
 	r := bufio.NewReader(conn)
 	say := func(s string) bool {
 		switch s {
@@ -111,7 +110,7 @@ func (f *fake) serve(conn net.Conn, n int) {
 	if !say(greeting) {
 		return
 	}
-	var m fakeMail
+	var m FakeMail
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -139,7 +138,7 @@ func (f *fake) serve(conn net.Conn, n int) {
 			}
 			reply = strings.TrimSuffix(reply, "\n")
 		case verb == "MAIL":
-			m = fakeMail{From: arg}
+			m = FakeMail{From: arg}
 			reply = "250 ok"
 		case verb == "RCPT":
 			m.To = append(m.To, strings.TrimSuffix(strings.TrimPrefix(arg, "TO:<"), ">"))
@@ -174,7 +173,7 @@ func (f *fake) serve(conn net.Conn, n int) {
 	}
 }
 
-func (f *fake) readData(r *bufio.Reader) (string, bool) {
+func (f *FakeSMTP) readData(r *bufio.Reader) (string, bool) {
 	var b strings.Builder
 	var total int64
 	for {
@@ -195,43 +194,23 @@ func (f *fake) readData(r *bufio.Reader) (string, bool) {
 	}
 }
 
-func (f *fake) received() []fakeMail {
+// Received returns the mails that were taken.
+func (f *FakeSMTP) Received() []FakeMail {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]fakeMail(nil), f.mails...)
+	return append([]FakeMail(nil), f.mails...)
 }
 
-func (f *fake) commands() string {
+// Commands returns the lines that were received outside DATA, of all sessions.
+func (f *FakeSMTP) Commands() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return strings.Join(f.lines, "\n")
 }
 
-func (f *fake) sessions() int {
+// Sessions returns how often somebody connected.
+func (f *FakeSMTP) Sessions() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.count
-}
-
-// sendTo sends m through a sender of cfg.
-func sendTo(t *testing.T, cfg Config, m Message) (Receipt, error) {
-	t.Helper()
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Send(t.Context(), m)
-}
-
-func repeatReader(n int64) Attachment {
-	return Attachment{Name: "zeros.bin", Size: n, Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(io.LimitReader(zeros{}, n)), nil
-	}}
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
 }
