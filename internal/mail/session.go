@@ -179,8 +179,9 @@ func (s *session) greet() error {
 
 func (s *session) hello() error {
 	name := hostname()
-	if name == "" {
-		// RFC 5321 section 4.1.3: a client without a name gives its address.
+	if !strings.Contains(name, ".") {
+		// RFC 5321 section 4.1.4: a client without a full name gives its
+		// address; many servers refuse short names.
 		name = "[127.0.0.1]"
 		if a, ok := s.conn.LocalAddr().(*net.TCPAddr); ok {
 			name = "[" + a.IP.String() + "]"
