@@ -178,6 +178,8 @@ smtpd_sasl_type = dovecot
 smtpd_sasl_path = private/auth
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_recipient_restrictions = permit
+smtpd_helo_required = yes
+smtpd_helo_restrictions = reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname
 smtpd_peername_lookup = no
 queue_minfree = 0
 `)
