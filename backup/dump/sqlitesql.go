@@ -32,7 +32,7 @@ func liteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") +
 
 // tables lists all tables, sqlite_sequence last as it is filled after them.
 func (c *sqliteConn) tables(ctx context.Context) ([]liteTable, error) {
-	rows, err := c.QueryContext(ctx, "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL ORDER BY name = 'sqlite_sequence', rowid")
+	rows, err := c.QueryContext(ctx, "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL ORDER BY name = 'sqlite_sequence', rowid")
 	if err != nil {
 		return nil, explainSQLite(c.path, err)
 	}
@@ -91,7 +91,7 @@ type liteColumns struct {
 }
 
 func (c *sqliteConn) columns(ctx context.Context, t liteTable) (liteColumns, error) {
-	rows, err := c.QueryContext(ctx, "SELECT CAST(name AS BLOB), upper(type), pk, hidden FROM pragma_table_xinfo(?)", t.name)
+	rows, err := c.QueryContext(ctx, "SELECT name, upper(type), pk, hidden FROM pragma_table_xinfo(?)", t.name)
 	if err != nil {
 		return liteColumns{}, explainSQLite(c.path, err)
 	}
@@ -137,14 +137,17 @@ func (c *sqliteConn) columns(ctx context.Context, t liteTable) (liteColumns, err
 	return cols, nil
 }
 
-// quoted are expressions that give the columns as SQL literals. They come as
-// blobs, which the driver leaves alone. quote() writes numbers so that they
-// read back as the same, but stops at a NUL in text.
+// quoted are expressions that give the columns as SQL literals. quote() writes
+// numbers so that they read back as the same, but stops at a NUL in text, and
+// the sqlite3 program drops a carriage return before a line feed; text with
+// those is written in other ways. SQLite bounds the depth of an expression by
+// 1000, so that many carriage returns make the text a blob too.
 func quoted(names []string) []string {
 	list := make([]string, len(names))
 	for i, n := range names {
-		q := liteName(n)
-		list[i] = "CAST(CASE WHEN typeof(" + q + ") = 'text' AND instr(" + q + ", char(0)) THEN 'CAST(' || quote(CAST(" + q + " AS BLOB)) || ' AS TEXT)' ELSE quote(" + q + ") END AS BLOB)"
+		list[i] = strings.ReplaceAll(`CASE WHEN typeof(?) <> 'text' OR NOT (instr(?, char(0)) OR instr(?, char(13))) THEN quote(?)
+ WHEN instr(?, char(0)) OR length(?) - length(replace(?, char(13), '')) > 400 THEN 'CAST(' || quote(CAST(? AS BLOB)) || ' AS TEXT)'
+ ELSE replace(quote(?), char(13), '''||char(13)||''') END`, "?", liteName(n))
 	}
 	return list
 }
@@ -262,7 +265,7 @@ func writeRows(ctx context.Context, c *sqliteConn, t liteTable, w *bufio.Writer)
 	exprs := quoted(cols.names)
 	into := "INSERT INTO " + liteName(t.name)
 	if cols.rowid != "" {
-		exprs = append([]string{"CAST(quote(" + cols.rowid + ") AS BLOB)"}, exprs...)
+		exprs = append([]string{"quote(" + cols.rowid + ")"}, exprs...)
 	}
 	if cols.rowid != "" || !cols.all {
 		var list []string
@@ -314,7 +317,7 @@ func writeRest(ctx context.Context, c *sqliteConn, tables []liteTable, w *bufio.
 		return err
 	}
 	partial := len(all) != len(tables)
-	return c.eachRow(ctx, "SELECT type, CAST(tbl_name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL ORDER BY type = 'trigger', rowid", 3, func(v []sql.RawBytes) error {
+	return c.eachRow(ctx, "SELECT type, tbl_name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL ORDER BY type = 'trigger', rowid", 3, func(v []sql.RawBytes) error {
 		if partial && !slices.ContainsFunc(tables, func(t liteTable) bool { return strings.EqualFold(t.name, string(v[1])) }) {
 			return nil
 		}
