@@ -64,7 +64,11 @@ func (o Options) Validate() error {
 	}
 	for _, a := range o.ExtraArgs {
 		if why := refusedArg(o.Engine, a); why != "" {
-			bad("extra argument %s: %s", a, why)
+			name, _, _ := strings.Cut(a, "=")
+			if !strings.HasPrefix(name, "--") {
+				name = name[:min(2, len(name))] // what follows may be a password
+			}
+			bad("extra argument %s: %s", name, why)
 		}
 	}
 	return usage(errs)
