@@ -241,6 +241,9 @@ func TestMySQLEmpty(t *testing.T) {
 }
 
 func TestMySQLSeveral(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers of its own")
+	}
 	m := testenv.StartMariaDB(t) // its own, as all its databases are dumped
 	m.Exec(t, "CREATE DATABASE one; CREATE DATABASE `two.3`; CREATE DATABASE three; CREATE TABLE one.t(i INT); CREATE TABLE `two.3`.t(i INT); CREATE TABLE three.t(i INT); INSERT INTO one.t VALUES(1); INSERT INTO `two.3`.t VALUES(2),(3); CREATE USER someone@localhost IDENTIFIED BY 'pw'")
 	ctx := t.Context()

@@ -68,9 +68,13 @@ func systemDatabase(name string) bool {
 func (m *mysqlEngine) survey(ctx context.Context) (*mysqlSurvey, error) {
 	out, err := m.query(ctx,
 		"SELECT VERSION(), @@version_comment, @@lower_case_table_names, CURRENT_USER()",
-		"SHOW GRANTS", "SHOW DATABASES")
+		"SHOW GRANTS", "SHOW DATABASES", "SHOW STATUS LIKE 'Ssl_cipher'")
 	if err != nil {
 		return nil, err
+	}
+	if mode := m.o.TLS.Mode; mode != "" && mode != "disable" && (len(out[3]) != 1 || out[3][0][1] == "") {
+		// MariaDB's clients take --ssl as a wish.
+		return nil, exit.Errorf(exit.Failed, "no secure connection to the server at %s: it offers no TLS, and the TLS mode is %s", m.o.server(), mode)
 	}
 	s := &mysqlSurvey{}
 	if len(out[0]) != 1 || len(out[0][0]) != 4 {

@@ -238,6 +238,9 @@ func TestPostgresRights(t *testing.T) {
 }
 
 func TestPostgresAll(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers of its own")
+	}
 	p := testenv.StartPostgres(t)
 	p.Exec(t, "postgres", `CREATE DATABASE one; CREATE DATABASE "two 2"; CREATE ROLE someone LOGIN PASSWORD 'pw'`)
 	p.Exec(t, "one", "CREATE TABLE t(i int); INSERT INTO t VALUES (1)")

@@ -109,12 +109,12 @@ func TestSQLiteRoundTrip(t *testing.T) {
 					}
 					db := newSQLite(t, into)
 					for query, want := range map[string]string{
-						"SELECT group_concat(title) FROM docs WHERE docs MATCH 'quick'":                            "Hello",
-						"SELECT rowid || t FROM notes WHERE rowid IN (SELECT rowid FROM notes_fts('kept'))":        "2kept note",
-						"SELECT group_concat(id) FROM boxes WHERE x0 > 4":                                          "2",
-						"PRAGMA user_version":                                                                      "77",
-						"PRAGMA page_size":                                                                         "1024",
-						"PRAGMA auto_vacuum":                                                                       "2",
+						"SELECT group_concat(title) FROM docs WHERE docs MATCH 'quick'":                     "Hello",
+						"SELECT rowid || t FROM notes WHERE rowid IN (SELECT rowid FROM notes_fts('kept'))": "2kept note",
+						"SELECT group_concat(id) FROM boxes WHERE x0 > 4":                                   "2",
+						"PRAGMA user_version": "77",
+						"PRAGMA page_size":    "1024",
+						"PRAGMA auto_vacuum":  "2",
 						"SELECT seq FROM sqlite_sequence WHERE name='auto'":                                        "3",
 						"SELECT group_concat(rowid) FROM plain":                                                    "1,3",
 						"SELECT hex(t) || ' ' || typeof(t) || length(CAST(t AS BLOB)) > 0 FROM kinds WHERE id = 4": "1",

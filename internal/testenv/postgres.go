@@ -117,3 +117,23 @@ func (p *Postgres) Kill() { p.server.kill() }
 
 // Stop ends the server in order.
 func (p *Postgres) Stop() { p.server.end() }
+
+// OwnedByPostgres copies a file to one that only the user of the server can
+// read, and returns its path.
+func OwnedByPostgres(tb testing.TB, path string) string {
+	tb.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	own := filepath.Join(shortDir(tb), filepath.Base(path))
+	if err := os.WriteFile(own, data, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if a := asPostgres(tb); a != nil {
+		if err := os.Chown(own, int(a.Uid), int(a.Gid)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return own
+}
