@@ -2,7 +2,10 @@ package dump
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"slices"
+	"strings"
 
 	"opsbelt/internal/exit"
 )
@@ -20,12 +23,36 @@ type archiveEnd struct {
 	err     error  // no archive, or damaged
 	parsed  bool
 	intSize int
-	missing map[int64]bool // entries whose block was not seen
+	missing map[int64]bool          // entries whose block was not seen
+	rows    map[int64]*archiveTable // of entries with the rows of a table
+	table   *archiveTable           // whose block this is, if any
 
 	state archiveState
 	large bool   // inside a block of large objects
 	skip  int64  // bytes of a chunk to pass over
 	rest  []byte // start of a value that was cut by the end of a Write
+}
+
+// archiveTable counts the rows of a table: each is a line of COPY.
+type archiveTable struct {
+	schema, name string
+	lines        int64
+}
+
+// copyEnd is how many line feeds the tool puts after the rows of a table:
+// "\\.", and two empty lines.
+const copyEnd = 3
+
+// tables are those with rows in the archive, if they could be counted.
+func (a *archiveEnd) tables() []Table {
+	var list []Table
+	for _, t := range a.rows {
+		list = append(list, Table{Schema: t.schema, Name: t.name, Rows: max(0, t.lines-copyEnd)})
+	}
+	slices.SortFunc(list, func(x, y Table) int {
+		return cmp.Or(strings.Compare(x.Schema, y.Schema), strings.Compare(x.Name, y.Name))
+	})
+	return list
 }
 
 type archiveState int
@@ -63,7 +90,7 @@ func (a *archiveEnd) Write(p []byte) (int, error) {
 func (a *archiveEnd) parse() {
 	a.next = 2 * len(a.toc)
 	r := archiveReader{b: a.toc}
-	ids, err := r.contents()
+	ids, rows, err := r.contents()
 	switch {
 	case errors.Is(err, errShort):
 		if len(a.toc) > maxTOC {
@@ -74,7 +101,7 @@ func (a *archiveEnd) parse() {
 		a.err = err
 		return
 	}
-	a.parsed, a.missing, a.intSize = true, ids, r.intSize
+	a.parsed, a.missing, a.rows, a.intSize = true, ids, rows, r.intSize
 	rest := r.b
 	a.toc = nil
 	a.data(rest)
@@ -84,11 +111,14 @@ func (a *archiveEnd) parse() {
 func (a *archiveEnd) data(p []byte) {
 	for a.err == nil {
 		if a.state == inChunk {
-			if int64(len(p)) < a.skip {
-				a.skip -= int64(len(p))
+			chunk := p[:min(a.skip, int64(len(p)))]
+			if a.table != nil {
+				a.table.lines += int64(bytes.Count(chunk, []byte{'\n'}))
+			}
+			a.skip -= int64(len(chunk))
+			if p = p[len(chunk):]; a.skip > 0 {
 				return
 			}
-			p = p[a.skip:]
 			a.state = atChunk
 		}
 		want := 1 + a.intSize
@@ -121,6 +151,7 @@ func (a *archiveEnd) value(r *archiveReader) {
 			return
 		}
 		delete(a.missing, v)
+		a.table = a.rows[v]
 		a.large = kind == blockLarge
 		a.state = atChunk
 		if a.large {
@@ -206,48 +237,49 @@ func (r *archiveReader) int() int64 {
 	return v
 }
 
-// string reports false for the absent string, which differs from the empty.
-func (r *archiveReader) string() bool {
+// string returns false for the absent string, which differs from the empty.
+func (r *archiveReader) string() (string, bool) {
 	n := r.int()
 	if r.short || n < 0 {
-		return false
+		return "", false
 	}
-	r.bytes(int(n))
-	return true
+	return string(r.bytes(int(n))), true
 }
 
 // contents reads header and table of contents and returns the entries that
-// have data. Its error is errShort until b holds all of it.
-func (r *archiveReader) contents() (map[int64]bool, error) {
+// have data, and of them those that are rows of tables. Its error is errShort
+// until b holds all of it.
+func (r *archiveReader) contents() (map[int64]bool, map[int64]*archiveTable, error) {
 	const magic, custom = "PGDMP", 1
 	if len(r.b) < len(magic)+6 {
 		if !bytes.HasPrefix([]byte(magic), r.b[:min(len(r.b), len(magic))]) {
-			return nil, exit.Errorf(exit.Corrupt, "the dump is not an archive of pg_dump")
+			return nil, nil, exit.Errorf(exit.Corrupt, "the dump is not an archive of pg_dump")
 		}
-		return nil, errShort
+		return nil, nil, errShort
 	}
 	if string(r.bytes(len(magic))) != magic {
-		return nil, exit.Errorf(exit.Corrupt, "the dump is not an archive of pg_dump")
+		return nil, nil, exit.Errorf(exit.Corrupt, "the dump is not an archive of pg_dump")
 	}
 	major, minor := int(r.byte()), int(r.byte())
 	r.byte() // revision
 	r.version = major<<8 | minor
 	const v1 = 1 << 8
 	if r.version < v1+7 || r.version > v1+16 {
-		return nil, exit.Errorf(exit.Corrupt, "the dump is an archive of version %d.%d, which this opsbelt does not know", major, minor)
+		return nil, nil, exit.Errorf(exit.Corrupt, "the dump is an archive of version %d.%d, which this opsbelt does not know", major, minor)
 	}
 	r.intSize = int(r.byte())
 	offSize := int(r.byte())
 	if r.intSize < 1 || r.intSize > 8 || offSize < 1 || offSize > 8 {
-		return nil, exit.Errorf(exit.Corrupt, "the header of the dump is damaged")
+		return nil, nil, exit.Errorf(exit.Corrupt, "the header of the dump is damaged")
 	}
 	if f := r.byte(); f != custom {
-		return nil, exit.Errorf(exit.Corrupt, "the dump is an archive in another format than custom")
+		return nil, nil, exit.Errorf(exit.Corrupt, "the dump is an archive in another format than custom")
 	}
+	plain := false // the data is not compressed
 	if r.version >= v1+15 {
-		r.byte() // compression algorithm
+		plain = r.byte() == 0 // compression algorithm
 	} else {
-		r.int() // compression level
+		plain = r.int() == 0 // compression level
 	}
 	for range 7 { // time of creation
 		r.int()
@@ -258,31 +290,28 @@ func (r *archiveReader) contents() (map[int64]bool, error) {
 		r.string() // version of pg_dump
 	}
 	count := r.int()
-	ids := map[int64]bool{}
+	ids, rows := map[int64]bool{}, map[int64]*archiveTable{}
 	for i := int64(0); i < count && !r.short; i++ {
 		id := r.int()
-		if r.int() != 0 {
-			ids[id] = true
+		hasData := r.int() != 0
+		if r.version >= v1+8 {
+			r.string() // tableoid
 		}
-		strings := 6 // tableoid, oid, tag, desc; defn, dropStmt
-		if r.version < v1+8 {
-			strings-- // tableoid
+		r.string() // oid
+		tag, _ := r.string()
+		desc, _ := r.string()
+		if r.version >= v1+11 {
+			r.int() // section
 		}
-		for s := range strings {
-			if s == strings-2 && r.version >= v1+11 {
-				r.int() // section
-			}
-			r.string()
-		}
-		more := 2 // copyStmt, namespace
+		r.string() // definition
+		r.string() // statement to drop it
+		copyStatement, _ := r.string()
+		schema, _ := r.string()
 		if r.version >= v1+10 {
-			more++ // tablespace
+			r.string() // tablespace
 		}
 		if r.version >= v1+14 {
-			more++ // table access method
-		}
-		for range more {
-			r.string()
+			r.string() // table access method
 		}
 		if r.version >= v1+16 {
 			r.int() // relkind
@@ -291,12 +320,19 @@ func (r *archiveReader) contents() (map[int64]bool, error) {
 		if r.version >= v1+9 {
 			r.string() // with OIDs
 		}
-		for r.string() { // dependencies
+		for more := true; more; {
+			_, more = r.string() // dependencies, until the absent string
 		}
 		r.bytes(1 + offSize) // offset, unknown in a stream
+		if hasData {
+			ids[id] = true
+			if plain && desc == "TABLE DATA" && copyStatement != "" {
+				rows[id] = &archiveTable{schema: schema, name: tag}
+			}
+		}
 	}
 	if r.short {
-		return nil, errShort
+		return nil, nil, errShort
 	}
-	return ids, nil
+	return ids, rows, nil
 }

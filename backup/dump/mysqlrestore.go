@@ -131,7 +131,7 @@ func (m *mysqlEngine) prepareTarget(ctx context.Context, o RestoreOptions, many 
 		return nil
 	}
 	if !o.Create {
-		return exit.Hintf(exit.Errorf(exit.Failed, "database %q does not exist at %s", o.Database, m.o.server()), "pass --create to make it")
+		return exit.Hintf(exit.Errorf(exit.Failed, "database %q does not exist at %s", o.Database, m.o.server()), "create it first")
 	}
 	if _, err := m.query(ctx, "CREATE DATABASE "+myName(o.Database)); err != nil {
 		return fmt.Errorf("create database %q: %w", o.Database, err)

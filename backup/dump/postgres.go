@@ -478,7 +478,12 @@ func (p *postgresEngine) write(ctx context.Context, w io.Writer) (Report, error)
 		return Report{}, err
 	}
 	defer done()
-	return stream(ctx, p.o.log(), c, NewEndMark(Postgres, p.o.format()), w, nil, p.explain)
+	mark := NewEndMark(Postgres, p.o.format())
+	report, err := stream(ctx, p.o.log(), c, mark, w, nil, p.explain)
+	if archive, ok := mark.(*archiveEnd); ok && err == nil {
+		report.Tables = archive.tables()
+	}
+	return report, err
 }
 
 // restore loads a dump: an archive through pg_restore, text through psql,
@@ -660,7 +665,7 @@ func (p *postgresEngine) prepareTarget(ctx context.Context, o RestoreOptions) er
 		return nil
 	}
 	if !o.Create {
-		return exit.Hintf(exit.Errorf(exit.Failed, "database %q does not exist at %s", o.Database, p.o.server()), "pass --create to make it")
+		return exit.Hintf(exit.Errorf(exit.Failed, "database %q does not exist at %s", o.Database, p.o.server()), "create it first")
 	}
 	if _, err := p.psql(ctx, maintenance, "CREATE DATABASE "+pgName(o.Database)+" TEMPLATE template0;\n"); err != nil {
 		return fmt.Errorf("create database %q: %w", o.Database, err)
