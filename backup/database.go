@@ -162,7 +162,6 @@ func (t databaseTarget) Load(ctx context.Context, m *Manifest, r io.Reader) erro
 	}
 	// Restore asked Occupied, and the user, before.
 	o.Overwrite = true
-	o.Databases = nil
 	return dump.Restore(ctx, o, r)
 }
 
@@ -179,8 +178,11 @@ func TryDatabase(o dump.Options) func(context.Context, *Manifest, io.Reader) err
 		o.Engine, o.Format = info.Engine, info.Format
 		if o.Engine == dump.SQLite {
 			o.Path = m.File // names the scratch file's neighbour only
-		} else if len(info.Databases) > 0 {
-			o.Databases = info.Databases[:1]
+		} else {
+			o.Databases, o.All = info.Databases, info.All
+			if o.All {
+				o.Databases = nil
+			}
 		}
 		name := "opsbelt_verify_" + strconv.FormatInt(time.Now().UnixNano(), 36)
 		scratch, drop, err := dump.Scratch(ctx, o, name)

@@ -130,7 +130,14 @@ func TestMySQLRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rows := NewRows(MySQL, SQL)
+	_, _ = rows.Write(b.Bytes())
+	counted, ok := rows.Tables()
 	for _, w := range want {
+		i := slices.IndexFunc(counted, func(c Table) bool { return c.Name == w.Name })
+		if !ok || i < 0 && w.Rows > 0 || i >= 0 && counted[i].Rows != w.Rows {
+			t.Errorf("%s has %d rows, which the dump does not: %v", w.Name, w.Rows, counted)
+		}
 		if w.Checksum == "" {
 			t.Errorf("no checksum of %s", w.Name)
 		}

@@ -21,6 +21,7 @@ type Rows struct {
 	quote bool   // in a string of a statement on one line
 	esc   bool   // after a backslash there
 	depth int
+	end   bool // after the semicolon there
 }
 
 type rowState int
@@ -137,7 +138,7 @@ func (r *Rows) mysqlLine(line []byte) {
 	for len(rest) > 0 {
 		if after, ok := bytes.CutPrefix(rest, []byte("VALUES")); ok {
 			if len(after) > 0 { // the rows stand on this very line
-				r.state, r.quote, r.esc, r.depth = inStatement, false, false, 0
+				r.state, r.quote, r.esc, r.depth, r.end = inStatement, false, false, 0, false
 				r.values(after)
 				if r.state != inStatement {
 					r.unknown = true
@@ -154,8 +155,11 @@ func (r *Rows) mysqlLine(line []byte) {
 	r.unknown = true
 }
 
-// values counts the parentheses that open a row, in a statement on one line.
-// Line feeds in strings are escaped by the tools, so one ends the line.
+// values counts the parentheses that open a row, in a statement that begins
+// with some on its own line. Line feeds in strings are escaped by the tools,
+// so one ends the line, and after a semicolon the statement: where MariaDB's
+// tool lists the columns, the first row follows them, and the next have lines
+// of their own.
 func (r *Rows) values(p []byte) []byte {
 	for i := 0; i < len(p); i++ {
 		c := p[i]
@@ -163,13 +167,18 @@ func (r *Rows) values(p []byte) []byte {
 		case r.esc:
 			r.esc = false
 		case c == '\n':
-			r.state, r.cur = lineStart, nil
+			r.state = lineStart
+			if r.end {
+				r.cur = nil
+			}
 			return p[i+1:]
 		case r.quote && c == '\\':
 			r.esc = true
 		case c == '\'':
 			r.quote = !r.quote // a doubled one closes and opens
 		case r.quote:
+		case c == ';':
+			r.end = true
 		case c == '(':
 			if r.depth++; r.depth == 1 {
 				r.counts[*r.cur]++

@@ -17,6 +17,8 @@ func TestRows(t *testing.T) {
 	}{
 		"mariadb": {MySQL, "USE `a`;\nINSERT INTO `t` VALUES\n(1,'x\\n(y'),\n(2,'(');\nINSERT INTO `t` VALUES\n(3,'');\nUNLOCK TABLES;\n(not a row\n" +
 			"USE `b``c`;\nINSERT INTO `t` VALUES\n(1);\n", []Table{{Database: "a", Name: "t", Rows: 3}, {Database: "b`c", Name: "t", Rows: 1}}, false},
+		"mariadb with columns": {MySQL, "INSERT INTO `t` (`a`, `b`) VALUES (1,'x;'),\n(2,';\\n'),\n(3,'');\nINSERT INTO `u` (`a`) VALUES (1);\n(no row\n",
+			[]Table{{Name: "t", Rows: 3}, {Name: "u", Rows: 1}}, false},
 		"mysql": {MySQL, "INSERT INTO `it's` VALUES (1,'a),(b\\'),('),(2,'''('),(3,_binary '\\\\');\nINSERT INTO `u` (`a`,`VALUES (`) VALUES (1,(2));\n",
 			[]Table{{Name: "it's", Rows: 3}, {Name: "u", Rows: 1}}, false},
 		"ignore": {MySQL, "INSERT  IGNORE INTO `t` VALUES (1);\nREPLACE INTO `t` VALUES (2);\n", []Table{{Name: "t", Rows: 2}}, false},
