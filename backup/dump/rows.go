@@ -140,9 +140,6 @@ func (r *Rows) mysqlLine(line []byte) {
 			if len(after) > 0 { // the rows stand on this very line
 				r.state, r.quote, r.esc, r.depth, r.end = inStatement, false, false, 0, false
 				r.values(after)
-				if r.state != inStatement {
-					r.unknown = true
-				}
 			}
 			return
 		}

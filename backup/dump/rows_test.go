@@ -21,7 +21,8 @@ func TestRows(t *testing.T) {
 			[]Table{{Name: "t", Rows: 3}, {Name: "u", Rows: 1}}, false},
 		"mysql": {MySQL, "INSERT INTO `it's` VALUES (1,'a),(b\\'),('),(2,'''('),(3,_binary '\\\\');\nINSERT INTO `u` (`a`,`VALUES (`) VALUES (1,(2));\n",
 			[]Table{{Name: "it's", Rows: 3}, {Name: "u", Rows: 1}}, false},
-		"ignore": {MySQL, "INSERT  IGNORE INTO `t` VALUES (1);\nREPLACE INTO `t` VALUES (2);\n", []Table{{Name: "t", Rows: 2}}, false},
+		"mariadb columns": {MySQL, "INSERT INTO `t` (`a`, `b`) VALUES (1,'x'),\n(2,'(y),'),\n(3,NULL);\nUNLOCK TABLES;\n(\n", []Table{{Name: "t", Rows: 3}}, false},
+		"ignore":          {MySQL, "INSERT  IGNORE INTO `t` VALUES (1);\nREPLACE INTO `t` VALUES (2);\n", []Table{{Name: "t", Rows: 2}}, false},
 		"postgres": {Postgres, "\\connect -reuse-previous=on \"dbname='shop'\"\n\nCOPY public.t (a, b) FROM stdin;\n1\tx\n\\N\t\\.\n\\\\.\n\\.\n\n\nCOPY public.\"T \"\"q\"\".x\" (a) FROM stdin;\n\\.\n" +
 			"\\connect two\nCOPY \"S\".e (\"c)\") FROM stdin;\nCOPY public.t (a) FROM stdin;\n\n\\.\n",
 			[]Table{{Database: "shop", Schema: "public", Name: `T "q".x`}, {Database: "shop", Schema: "public", Name: "t", Rows: 3}, {Database: "two", Schema: "S", Name: "e", Rows: 2}}, false},
@@ -66,15 +67,15 @@ func TestRowsOfServers(t *testing.T) {
 	m, p := mariadb(t), postgres(t)
 	db := unique(t)
 	values := "(1,'a\nb'),(2,'it''s ('),(3,NULL),(4,'),('),(5,'\\\\.'),(6,'\\\\')"
-	m.Exec(t, "CREATE DATABASE "+db+"; USE "+db+"; CREATE TABLE `t (x` (a INT, b TEXT); INSERT INTO `t (x` VALUES "+values+"; CREATE TABLE e (a INT)")
+	m.Exec(t, "CREATE DATABASE "+db+"; USE "+db+"; CREATE TABLE `t (x` (a INT, b TEXT); INSERT INTO `t (x` VALUES "+values+"; CREATE TABLE e (a INT); CREATE TABLE inv (a INT, b INT INVISIBLE); INSERT INTO inv VALUES (1),(2),(3)")
 	p.Exec(t, "postgres", "CREATE DATABASE "+db)
 	p.Exec(t, db, `CREATE SCHEMA "S.x"; CREATE TABLE "S.x"."t (""q""" (a INT, b TEXT); INSERT INTO "S.x"."t (""q""" VALUES `+values+"; CREATE TABLE e (a INT)")
 	for name, tt := range map[string]struct {
 		o    Options
 		want []Table
 	}{
-		"mariadb":     {asRoot(m, db), []Table{{Name: "t (x", Rows: 6}}},
-		"mysql style": {func() Options { o := asRoot(m, db); o.ExtraArgs = []string{"--skip-extended-insert"}; return o }(), []Table{{Name: "t (x", Rows: 6}}},
+		"mariadb":     {asRoot(m, db), []Table{{Name: "inv", Rows: 3}, {Name: "t (x", Rows: 6}}},
+		"mysql style": {func() Options { o := asRoot(m, db); o.ExtraArgs = []string{"--skip-extended-insert"}; return o }(), []Table{{Name: "inv", Rows: 3}, {Name: "t (x", Rows: 6}}},
 		"postgres":    {asPostgres(p, db), []Table{{Schema: "S.x", Name: `t ("q"`, Rows: 6}, {Schema: "public", Name: "e"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
