@@ -38,7 +38,13 @@ func openDir(path string, create bool) (*dirPlace, error) {
 			return nil, denied(fmt.Errorf("backup directory: %w", err))
 		}
 	}
-	d, err := openDirForReading(abs)
+	return openPrivateDir(abs)
+}
+
+// openPrivateDir opens a directory that exists and that nobody else can write
+// to.
+func openPrivateDir(path string) (*dirPlace, error) {
+	d, err := openDirForReading(path)
 	if err != nil {
 		return nil, err
 	}
@@ -225,4 +231,14 @@ func (r ctxReader) Read(p []byte) (int, error) {
 		return 0, context.Cause(r.ctx)
 	}
 	return r.r.Read(p)
+}
+
+// CheckDir reports whether a directory that exists is fit for backups: nobody
+// else may be able to write there.
+func CheckDir(path string) error {
+	d, err := openPrivateDir(path)
+	if err != nil {
+		return err
+	}
+	return d.close()
 }

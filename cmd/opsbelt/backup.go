@@ -220,6 +220,20 @@ func (a *app) printBackup(res backup.Result) error {
 	})
 }
 
+// checkSecret checks where a secret comes from, and puts a stand-in in its
+// place. A file is read, as its permissions may be wrong; no command is run.
+func checkSecret(src *secret.Source) error {
+	if src.IsZero() {
+		return nil
+	}
+	err := src.Validate()
+	if err == nil && src.File != "" {
+		_, err = secret.FromFile(src.File)
+	}
+	*src = secret.Source{Literal: secret.New("stand-in")}
+	return err
+}
+
 // backupDB are the options that say which database and how to reach it.
 type backupDB struct {
 	engine     string
@@ -373,8 +387,10 @@ or --json.`,
 		return bo, exit.With(exit.Usage, errors.Join(d.Validate(), bo.Validate()))
 	}
 	a.onCheck(backupDBSection, func() error {
+		// Of secrets, only what can be known without running anything.
+		errs := []error{checkSecret(&db.password), checkSecret(&o.keys.passphrase), checkSecret(&o.report.webhook), checkSecret(&o.report.healthcheck)}
 		_, err := make(context.Background())
-		return err
+		return errors.Join(append(errs, err)...)
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {

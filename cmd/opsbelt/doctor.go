@@ -89,7 +89,7 @@ func (a *app) diagnose(ctx context.Context, network bool) []finding {
 
 // doctorChecks lists the checks that commands contribute.
 func (a *app) doctorChecks() []func(ctx context.Context, network bool) []finding {
-	return []func(context.Context, bool) []finding{a.diagnoseMail}
+	return []func(context.Context, bool) []finding{a.diagnoseMail, a.diagnoseBackups}
 }
 
 func (a *app) checkFiles() []finding {
