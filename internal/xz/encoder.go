@@ -101,7 +101,7 @@ func (e *encoder) begin(src []byte, start, end int) bool {
 
 // shortInput is the longest input that all presets code with all care: it
 // takes no time to speak of.
-const shortInput = 128 << 10
+const shortInput = 256 << 10
 
 // treeInput is the longest input for which a binary tree takes the place of
 // the radix table: short input needs the matches that the table leaves out,

@@ -13,7 +13,7 @@ func otherProps() []props {
 
 const (
 	// trialInput is the longest input that is coded with all contexts.
-	trialInput = 96 << 10
+	trialInput = 160 << 10
 	// A longer one is judged by pieces of this size.
 	trialPiece  = 32 << 10
 	trialPieces = 12
