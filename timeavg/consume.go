@@ -53,6 +53,7 @@ type consumer struct {
 	open    map[int64]*group // Unsorted: the buckets by their start
 	keep    bool             // the statistics need all values
 	simple  bool             // times only, and nothing to ask of each
+	whole   bool             // simple, in seconds, and rounded down
 
 	lastSec int64 // Sorted: the time before
 	lastNS  int32
@@ -85,9 +86,10 @@ func (c *consumer) prepare(ch *chunk) {
 	}
 	c.cur = c.newGroup()
 	parser := newParser(p.in, p.loc)
-	c.simple = c.cols == nil && c.buckets == nil && !parser.mayVary && !parser.hasFrac && c.unit == unitFraction &&
-		(p.opts.Rounding == "" || p.opts.Rounding == RoundFloor) &&
+	c.simple = c.cols == nil && c.buckets == nil &&
 		!p.opts.Circular && !p.opts.Sorted && !p.opts.JSON && p.plot == nil
+	c.whole = !parser.mayVary && !parser.hasFrac && c.unit == unitFraction &&
+		(p.opts.Rounding == "" || p.opts.Rounding == RoundFloor)
 	c.header()
 }
 
@@ -112,7 +114,7 @@ func (c *consumer) consume(ch *chunk) error {
 	}
 	var err error
 	if c.simple {
-		c.addTimes(ch.sec)
+		c.addTimes(ch)
 	} else {
 		err = c.addRows(ch)
 	}
@@ -160,33 +162,66 @@ func (c *consumer) flush() error {
 }
 
 // addTimes is addRows where only times matter.
-func (c *consumer) addTimes(sec []int64) {
-	n := c.p.opts.N
-	for len(sec) > 0 && c.cur.time.n > 0 {
-		c.cur.time.add(sec[0], 0)
-		sec = sec[1:]
-		if c.cur.time.n == n {
-			c.printSimple(c.cur.time.mean().sec)
-			c.cur.time = timeSum{}
-		}
+func (c *consumer) addTimes(ch *chunk) {
+	sec, size := ch.sec, int(min(c.p.opts.N, math.MaxInt32))
+	i := 0
+	for ; i < len(sec) && c.cur.time.n > 0; i++ {
+		c.addTime(ch, i)
 	}
-	for int64(len(sec)) >= n {
+	for ; i+size <= len(sec); i += size {
 		// The rows of one chunk cannot overflow the sum of differences.
-		first, total := sec[0], int64(0)
-		for _, s := range sec[1:n] {
+		first, total := sec[i], int64(0)
+		for _, s := range sec[i+1 : i+size] {
 			total += s - first
 		}
-		c.printSimple(first + floorDiv(total, n))
-		sec = sec[n:]
+		if c.whole {
+			c.out = append(c.emit.append(c.out, first+floorDiv(total, int64(size)), 0, shape{}), '\n')
+			c.p.result.Groups++
+			continue
+		}
+		t := timeSum{n: int64(size), base: first, hi: uint64(total >> 63), lo: uint64(total)}
+		if len(ch.ns) > 0 {
+			for _, ns := range ch.ns[i : i+size] {
+				t.ns += int64(ns)
+			}
+		}
+		var sh shape
+		if len(ch.shapes) > 0 {
+			sh = ch.shapes[i]
+		}
+		c.printMean(&t, sh)
 	}
-	for _, s := range sec {
-		c.cur.time.add(s, 0)
+	for ; i < len(sec); i++ {
+		c.addTime(ch, i)
 	}
 }
 
-func (c *consumer) printSimple(sec int64) {
-	c.out = append(c.emit.append(c.out, sec, 0, shape{}), '\n')
+// addTime adds row i to the current group and prints the group if it is full.
+func (c *consumer) addTime(ch *chunk, i int) {
+	g := &c.cur
+	if g.time.n == 0 && len(ch.shapes) > 0 {
+		g.shape = ch.shapes[i]
+	}
+	var ns int32
+	if len(ch.ns) > 0 {
+		ns = ch.ns[i]
+	}
+	if g.time.add(ch.sec[i], ns); g.time.n == c.p.opts.N {
+		c.printMean(&g.time, g.shape)
+		g.time = timeSum{}
+	}
+}
+
+func (c *consumer) printMean(t *timeSum, sh shape) {
+	sec, ns := c.round(t.mean(), sh)
+	c.out = append(c.emit.append(c.out, sec, ns, sh), '\n')
 	c.p.result.Groups++
+}
+
+// round brings a mean to what the output can write.
+func (c *consumer) round(m exactMean, sh shape) (sec int64, ns int32) {
+	return m.round(c.p.opts.Rounding, c.unit, c.emit.l.fractionDigits(sh),
+		func(sec int64) int64 { return c.emit.local(sec, sh) })
 }
 
 // addRows adds the rows of a chunk one by one.
@@ -340,14 +375,13 @@ func (c *consumer) label(g *group) (sec int64, ns int32, err error) {
 	case o.Label == LabelCentre || g.time.n == 0: // an empty bucket has no mean
 		return g.bucket.start + (g.bucket.end-g.bucket.start)/2, 0, nil
 	}
-	digits := c.emit.l.fractionDigits(g.shape)
 	m := g.time.mean()
 	if o.Circular {
 		if m, err = c.circular(g); err != nil {
 			return 0, 0, err
 		}
 	}
-	sec, ns = m.round(o.Rounding, c.unit, digits, func(sec int64) int64 { return c.emit.local(sec, g.shape) })
+	sec, ns = c.round(m, g.shape)
 	return sec, ns, nil
 }
 

@@ -17,6 +17,23 @@ type emitter struct {
 	// The fast path: the text of the last day, whose time of day is replaced.
 	text    [fixedBytes]byte
 	textDay int64
+
+	date calendar // of the day printed last
+}
+
+// calendar is what a day number is called.
+type calendar struct {
+	days                int64
+	y, m, d, wday, yday int
+	isoYear, isoWeek    int
+}
+
+func newCalendar(days int64) calendar {
+	c := calendar{days: days, wday: weekday(days)}
+	c.y, c.m, c.d = civilFromDays(days)
+	c.yday = int(days - daysFromCivil(c.y, 1, 1))
+	c.isoYear, c.isoWeek = isoWeek(days)
+	return c
 }
 
 // newEmitter returns an emitter for times that were read in the format in.
@@ -29,7 +46,7 @@ func newEmitter(l, in *layout, loc *time.Location, explicit bool) *emitter {
 		fast = fast && !o.nopad
 	}
 	// An epoch is an instant: without the offset its text in a zone is not.
-	return &emitter{l: l, zone: newZone(loc), explicit: explicit, zoned: in.epoch(), fast: fast, textDay: far}
+	return &emitter{l: l, zone: newZone(loc), explicit: explicit, zoned: in.epoch(), fast: fast, textDay: far, date: calendar{days: far}}
 }
 
 // local returns the offset from UTC in which a time of shape sh is printed.
@@ -83,10 +100,12 @@ func (e *emitter) appendSlow(dst []byte, sec int64, ns int32, sh shape) []byte {
 	wall := sec + off
 	days := floorDiv(wall, secondsPerDay)
 	s := int(wall - days*secondsPerDay)
-	y, m, d := civilFromDays(days)
+	if days != e.date.days {
+		e.date = newCalendar(days)
+	}
+	y, m, d, wday := e.date.y, e.date.m, e.date.d, e.date.wday
 	hour, minute, second := s/3600, s/60%60, s%60
 	hour12 := (hour+11)%12 + 1
-	wday := weekday(days)
 
 	// An epoch with a fraction is written as sign and magnitude.
 	epoch, frac, negative := sec, ns, sec < 0
@@ -117,7 +136,7 @@ func (e *emitter) appendSlow(dst []byte, sec int64, ns int32, sh shape) []byte {
 		case opDayBlank:
 			dst = appendInt(dst, d, 2, ' ', o.nopad)
 		case opYearDay:
-			dst = appendInt(dst, int(days-daysFromCivil(y, 1, 1))+1, 3, '0', o.nopad)
+			dst = appendInt(dst, e.date.yday+1, 3, '0', o.nopad)
 		case opMonthFull:
 			dst = append(dst, monthName(m-1)...)
 		case opMonthAbbr:
@@ -135,17 +154,13 @@ func (e *emitter) appendSlow(dst []byte, sec int64, ns int32, sh shape) []byte {
 			if o.kind == opWeekMonday {
 				first = 1
 			}
-			dst = appendInt(dst, weekOfYear(int(days-daysFromCivil(y, 1, 1)), wday, first), 2, '0', o.nopad)
-		case opISOYear, opISOYear2, opISOWeek:
-			iy, week := isoWeek(days)
-			switch o.kind {
-			case opISOYear:
-				dst = appendInt(dst, iy, 4, '0', o.nopad)
-			case opISOYear2:
-				dst = appendInt(dst, iy%100, 2, '0', o.nopad)
-			default:
-				dst = appendInt(dst, week, 2, '0', o.nopad)
-			}
+			dst = appendInt(dst, weekOfYear(e.date.yday, wday, first), 2, '0', o.nopad)
+		case opISOYear:
+			dst = appendInt(dst, e.date.isoYear, 4, '0', o.nopad)
+		case opISOYear2:
+			dst = appendInt(dst, e.date.isoYear%100, 2, '0', o.nopad)
+		case opISOWeek:
+			dst = appendInt(dst, e.date.isoWeek, 2, '0', o.nopad)
 		case opHour:
 			dst = appendInt(dst, hour, 2, '0', o.nopad)
 		case opHourBlank:
@@ -270,6 +285,9 @@ func appendFraction(dst []byte, ns int32, digits int) []byte {
 
 // appendInt prints v >= 0 in at least width characters.
 func appendInt(dst []byte, v, width int, pad byte, nopad bool) []byte {
+	if !nopad && width == 2 && v < 100 && (pad == '0' || v >= 10) {
+		return append(dst, byte('0'+v/10), byte('0'+v%10))
+	}
 	if !nopad {
 		for limit := int(pow10(width - 1)); width > 1 && v < limit; width-- {
 			dst = append(dst, pad)

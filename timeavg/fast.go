@@ -25,7 +25,9 @@ type fixed struct {
 	date     [fixedWords]uint64 // bytes of year, month and day
 
 	// Where the digits are; -1 where the format has none.
-	year, month, day, hour, minute, second int
+	year, month, day, yday, hour, minute, second int
+	monthName, dayName                           int  // three letters
+	dayBlank                                     bool // day may begin with a blank
 
 	rest []op // what follows: literals, blanks, fraction, offset
 }
@@ -33,7 +35,7 @@ type fixed struct {
 // newFixed finds the fixed part of l. It returns nil where there is none, or
 // where the rest has more than a fraction or an offset to tell.
 func newFixed(l *layout) *fixed {
-	f := &fixed{year: -1, month: -1, day: -1, hour: -1, minute: -1, second: -1}
+	f := &fixed{year: -1, month: -1, day: -1, yday: -1, hour: -1, minute: -1, second: -1, monthName: -1, dayName: -1}
 	put := func(c byte, add byte, date bool) {
 		k, shift := f.width/8, 8*(f.width%8)
 		f.template[k] |= uint64(c) << shift
@@ -51,6 +53,22 @@ func newFixed(l *layout) *fixed {
 		*pos = f.width
 		for range n {
 			put('0', 0x76, date)
+		}
+		return true
+	}
+	// Bytes that newDate checks, when the date is another than before.
+	later := func(pos *int, n, i int) bool {
+		next := i + 1
+		if *pos >= 0 || f.width+n > maxFixed ||
+			n == 3 && next < len(l.ops) && (l.ops[next].kind != opLit || l.ops[next].lit[0]|0x20 >= 'a') &&
+				l.ops[next].kind != opSpace { // perhaps the rest of a full name
+			return false
+		}
+		*pos = f.width
+		for range n {
+			k, shift := f.width/8, 8*(f.width%8)
+			f.date[k] |= 0xFF << shift
+			f.width++
 		}
 		return true
 	}
@@ -77,6 +95,16 @@ steps:
 			ok = digits(&f.month, 2, true)
 		case opDay:
 			ok = digits(&f.day, 2, true)
+		case opDayBlank:
+			if ok = later(&f.day, 2, i); ok {
+				f.dayBlank = true
+			}
+		case opYearDay:
+			ok = digits(&f.yday, 3, true)
+		case opMonthAbbr:
+			ok = later(&f.monthName, 3, i)
+		case opDayAbbr:
+			ok = later(&f.dayName, 3, i)
 		case opHour:
 			ok = digits(&f.hour, 2, false)
 		case opMinute:
@@ -97,7 +125,7 @@ steps:
 		case opFrac, opNano, opOptFrac, opOffset, opOffsetColon, opOptOffset:
 			// Each once: a second one overrides the first in the slow path.
 			for _, other := range f.rest[:k] {
-				if other.kind != opLit && other.kind != opSpace && (other.digits() != 0) == (o.digits() != 0) {
+				if other.kind != opLit && other.kind != opSpace && other.fraction() == o.fraction() {
 					return nil
 				}
 			}
@@ -105,7 +133,8 @@ steps:
 			return nil
 		}
 	}
-	if f.width == 0 {
+	// More than one way to tell the date is for the slow path to compare.
+	if f.width == 0 || f.month >= 0 && f.monthName >= 0 || f.yday >= 0 && (f.month >= 0 || f.monthName >= 0 || f.day >= 0) {
 		return nil
 	}
 	for k := range f.template {
@@ -175,17 +204,52 @@ func (p *parser) newDate(f *fixed, b *[fixedBytes]byte) bool {
 	if f.month >= 0 {
 		m = two(b, f.month)
 	}
+	if f.monthName >= 0 {
+		k, n := parseName(b[f.monthName:f.monthName+3], monthLetters, monthName)
+		if n == 0 {
+			return false
+		}
+		m = int64(k) + 1
+	}
 	if f.day >= 0 {
-		d = two(b, f.day)
+		tens, ones := b[f.day], b[f.day+1]
+		if f.dayBlank && tens == ' ' {
+			tens = '0'
+		}
+		if !isDigit(tens) || !isDigit(ones) {
+			return false
+		}
+		d = int64(tens-'0')*10 + int64(ones-'0')
+	}
+	if f.yday >= 0 {
+		yday := int64(b[f.yday]-'0')*100 + two(b, f.yday+1)
+		if y < 1 || yday < 1 || yday > 365 {
+			return false
+		}
+		p.lastDays = daysFromCivil(int(y), 1, 1) + yday - 1
+		p.keepDate(f, b)
+		return true
 	}
 	if y < 1 || m < 1 || m > 12 || d < 1 || d > int64(daysInMonth(int(y), int(m))) {
 		return false
 	}
-	p.lastDays = daysFromCivil(int(y), int(m), int(d))
+	days := daysFromCivil(int(y), int(m), int(d))
+	if f.dayName >= 0 {
+		k, n := parseName(b[f.dayName:f.dayName+3], dayLetters, dayName)
+		if n == 0 || p.l.yeared && k != weekday(days) {
+			return false
+		}
+	}
+	p.lastDays = days
+	p.keepDate(f, b)
+	return true
+}
+
+// keepDate remembers the text of the date whose number is lastDays.
+func (p *parser) keepDate(f *fixed, b *[fixedBytes]byte) {
 	for k := range p.lastDate {
 		p.lastDate[k] = binary.LittleEndian.Uint64(b[8*k:]) & f.date[k]
 	}
-	return true
 }
 
 // two returns the number that two digits at b[i] stand for.

@@ -59,7 +59,14 @@ type op struct {
 	nopad bool   // printed without leading zeros (the flag "-")
 	lit   string // opLit, opSpace
 	text  string // the directive as written, for messages
+
+	// Of numeric steps: the most digits and the range. Set by compile.
+	most   int
+	lo, hi int
 }
+
+// fraction tells the steps that read a fraction.
+func (o op) fraction() bool { return o.kind == opFrac || o.kind == opNano || o.kind == opOptFrac }
 
 // digits returns the most digits that a numeric step takes; 0 for others.
 func (o op) digits() int {
@@ -88,6 +95,9 @@ type layout struct {
 	ops  []op
 	has  uint64 // bit set of the op kinds
 	fix  *fixed // nil: no part of fixed width at the start
+
+	// What the parser asks for every text.
+	yeared, byISOWeek, byWeek bool
 }
 
 func bit(k opKind) uint64 { return 1 << k }
@@ -152,12 +162,16 @@ func compile(spec string) (*layout, error) {
 		}
 	}
 	l.ops = b.ops
-	for _, o := range l.ops {
+	for i := range l.ops {
+		o := &l.ops[i]
 		l.has |= bit(o.kind)
+		o.most = o.digits()
+		o.lo, o.hi, _ = o.bounds()
 	}
 	if err := l.markFull(); err != nil {
 		return nil, fmt.Errorf("format %q: %w", spec, err)
 	}
+	l.yeared, l.byISOWeek, l.byWeek = l.hasYear(), l.isoDate(), l.weekDate()
 	l.fix = newFixed(l)
 	return l, nil
 }

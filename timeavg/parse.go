@@ -267,14 +267,14 @@ func (p *parser) parseSlow(s []byte) bool {
 			i++
 			continue
 		case opMonthFull, opMonthAbbr:
-			m, n := parseName(s[i:], monthName, 12)
+			m, n := parseName(s[i:], monthLetters, monthName)
 			if n == 0 {
 				return p.bad(i, "expected the name of a month")
 			}
 			f.month = m + 1
 			i += n
 		case opDayFull, opDayAbbr:
-			d, n := parseName(s[i:], dayName, 7)
+			d, n := parseName(s[i:], dayLetters, dayName)
 			if n == 0 {
 				return p.bad(i, "expected the name of a weekday")
 			}
@@ -373,7 +373,7 @@ func (p *parser) parseEpoch(f *fields, o *op, s []byte, i, k int) (int, bool) {
 	if k+1 < len(p.l.ops) && p.l.ops[k+1].digits() != 0 {
 		end -= int(p.l.ops[k+1].width) // the fraction of %s%N
 	}
-	if end <= i || end-i > o.digits() {
+	if end <= i || end-i > o.most {
 		return 0, p.bad(start, "expected "+o.expects())
 	}
 	v := int64(0)
@@ -452,7 +452,7 @@ func (o *op) bounds() (lo, hi int, what string) {
 // parseNumber reads a step of bounded digits.
 func (p *parser) parseNumber(f *fields, o *op, s []byte, i int) (int, bool) {
 	start := i
-	most := o.digits()
+	most := o.most
 	if o.kind == opDayBlank || o.kind == opHourBlank || o.kind == opHour12Blank {
 		// Padded with a blank, which takes the place of a digit.
 		for i < len(s) && s[i] == ' ' && i-start < 1 {
@@ -470,7 +470,7 @@ func (p *parser) parseNumber(f *fields, o *op, s []byte, i int) (int, bool) {
 	if n == i || o.full && n-start != most {
 		return 0, p.bad(start, "expected "+o.expects())
 	}
-	if lo, hi, _ := o.bounds(); v < lo || v > hi {
+	if v < o.lo || v > o.hi {
 		return 0, p.bad(start, fmt.Sprintf("%s is no %s", s[start:n], strings.TrimPrefix(strings.TrimPrefix(o.expects(), "a "), "an ")))
 	}
 	switch o.kind {
@@ -559,7 +559,7 @@ func (p *parser) finish(f *fields) bool {
 	case f.month != 0:
 		day := max(f.day, 1)
 		if day > daysInMonth(year, f.month) {
-			if l.hasYear() {
+			if l.yeared {
 				return p.bad(0, fmt.Sprintf("%s %d has only %d days", monthName(f.month-1), year, daysInMonth(year, f.month)))
 			}
 			return p.bad(0, fmt.Sprintf("%s has only %d days", monthName(f.month-1), daysInMonth(year, f.month)))
@@ -573,7 +573,7 @@ func (p *parser) finish(f *fields) bool {
 			return p.bad(0, fmt.Sprintf("%d has only 365 days", year))
 		}
 		days = daysFromCivil(year, 1, 1) + int64(f.yday) - 1
-	case l.isoDate():
+	case l.byISOWeek:
 		y := f.isoYear
 		if !f.has(opISOYear) {
 			y = century69(f.isoYear2)
@@ -584,7 +584,7 @@ func (p *parser) finish(f *fields) bool {
 				return p.bad(0, fmt.Sprintf("%d has only 52 weeks", y))
 			}
 		}
-	case l.weekDate():
+	case l.byWeek:
 		if f.has(opWeekSunday) {
 			days = daysFromWeek(year, f.weekSun, f.wday, 0)
 		} else {
@@ -597,7 +597,7 @@ func (p *parser) finish(f *fields) bool {
 		days = daysFromCivil(year, 1, 1)
 	}
 	if f.got&(bit(opDayFull)|bit(opDayAbbr)|bit(opWeekday)|bit(opWeekdayISO)) != 0 &&
-		l.hasYear() && weekday(days) != f.wday {
+		l.yeared && weekday(days) != f.wday {
 		p.odd |= oddDayOff
 	}
 
@@ -660,22 +660,31 @@ func (p *parser) badZone(name string) bool {
 	return p.bad(0, fmt.Sprintf("zone name %q is not UTC or GMT and not in force in the zone %s at that time", name, p.zone.loc))
 }
 
+const (
+	monthLetters = "janfebmaraprmayjunjulaugsepoctnovdec"
+	dayLetters   = "sunmontuewedthufrisat"
+)
+
 func monthName(i int) string { return time.Month(i + 1).String() }
 
 func dayName(i int) string { return time.Weekday(i).String() }
 
 // parseName reads one of count English names, whole or its first three
-// letters, in any case, and returns its number and the bytes read.
-func parseName(s []byte, name func(int) string, count int) (index, n int) {
+// letters, in any case, and returns its number and the bytes read. abbr is the
+// lower case first letters of all names.
+func parseName(s []byte, abbr string, name func(int) string) (index, n int) {
 	if len(s) < 3 {
 		return 0, 0
 	}
-	for k := range count {
-		full := name(k)
-		if s[0]|0x20 != full[0]|0x20 || s[1]|0x20 != full[1] || s[2]|0x20 != full[2] {
+	a, b, c := s[0]|0x20, s[1]|0x20, s[2]|0x20
+	for k := 0; 3*k < len(abbr); k++ {
+		if abbr[3*k] != a || abbr[3*k+1] != b || abbr[3*k+2] != c {
 			continue
 		}
-		if len(s) >= len(full) && strings.EqualFold(string(s[:len(full)]), full) {
+		if len(s) == 3 || s[3]|0x20 < 'a' || s[3]|0x20 > 'z' {
+			return k, 3
+		}
+		if full := name(k); len(s) >= len(full) && strings.EqualFold(string(s[:len(full)]), full) {
 			return k, len(full)
 		}
 		return k, 3
