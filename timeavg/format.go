@@ -111,17 +111,9 @@ func (l *layout) any(kinds ...opKind) bool {
 	return false
 }
 
-// The formats that have a name. The value nil stands for a layout that no
-// directives can spell.
-var formatNames = []struct {
-	name, spec, example string
-}{
-	{"iso", "", "2011-01-30T19:52:43.5+01:00 (fraction and zone optional, a blank may replace the T)"},
-	{"rfc3339", "", "2011-01-30T19:52:43Z (the zone is required)"},
-	{"epoch", "", "1296417163 or 1296417163.25 (seconds since 1970 in UTC)"},
-	{"epoch_ms", "", "1296417163250 (milliseconds since 1970 in UTC)"},
-	{"clf", "%d/%b/%Y:%H:%M:%S %z", "30/Jan/2011:19:52:43 +0100 (web server logs)"},
-}
+// clfFormat is what the name clf stands for. The other names stand for steps
+// that no directives can spell.
+const clfFormat = "%d/%b/%Y:%H:%M:%S %z"
 
 // compile translates a strptime format, or the name of one, into steps.
 func compile(spec string) (*layout, error) {
@@ -149,13 +141,11 @@ func compile(spec string) (*layout, error) {
 		b.add(op{kind: opEpochMilli, text: "milliseconds since 1970"})
 	default:
 		text := spec
-		for _, n := range formatNames {
-			if n.name == spec {
-				text = n.spec
-			}
+		if spec == "clf" {
+			text = clfFormat
 		}
 		if !strings.Contains(text, "%") {
-			return nil, fmt.Errorf("format %q has no directive and is not a name; names are %s", spec, nameList())
+			return nil, fmt.Errorf("format %q has no directive and is not a name; names are iso, rfc3339, epoch, epoch_ms, clf and auto", spec)
 		}
 		if err := b.directives(text); err != nil {
 			return nil, fmt.Errorf("format %q: %w", spec, err)
@@ -174,14 +164,6 @@ func compile(spec string) (*layout, error) {
 	l.yeared, l.byISOWeek, l.byWeek = l.hasYear(), l.isoDate(), l.weekDate()
 	l.fix = newFixed(l)
 	return l, nil
-}
-
-func nameList() string {
-	names := make([]string, 0, len(formatNames)+1)
-	for _, n := range formatNames {
-		names = append(names, n.name)
-	}
-	return strings.Join(append(names, "auto"), ", ")
 }
 
 // markFull finds numeric steps that stand side by side: there every one must

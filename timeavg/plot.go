@@ -177,12 +177,10 @@ type canvas interface {
 type point struct{ x, y float64 }
 
 // The colours tell apart for most kinds of colour blindness, and in grey.
-var (
-	colourInk  = color.RGBA{0x33, 0x3D, 0x47, 0xFF}
-	colourGrid = color.RGBA{0xE3, 0xE7, 0xEB, 0xFF}
-	colourRaw  = color.RGBA{0x9D, 0xB4, 0xCB, 0xFF}
-	colourMean = color.RGBA{0xC8, 0x4A, 0x0C, 0xFF}
-)
+func colourInk() color.RGBA  { return color.RGBA{0x33, 0x3D, 0x47, 0xFF} }
+func colourGrid() color.RGBA { return color.RGBA{0xE3, 0xE7, 0xEB, 0xFF} }
+func colourRaw() color.RGBA  { return color.RGBA{0x9D, 0xB4, 0xCB, 0xFF} }
+func colourMean() color.RGBA { return color.RGBA{0xC8, 0x4A, 0x0C, 0xFF} }
 
 const (
 	plotWidth   = 900
@@ -206,7 +204,7 @@ func (r *recorder) write(name string, p *plan) error {
 		cv = newRaster(plotWidth, int(total))
 	}
 	if len(r.series) == 0 {
-		cv.text(point{plotWidth / 2, total / 2}, 0, "no values", colourInk)
+		cv.text(point{plotWidth / 2, total / 2}, 0, "no values", colourInk())
 	}
 	loc := p.loc
 	if p.in != nil && !p.in.hasYear() {
@@ -265,8 +263,8 @@ func (s *series) draw(cv canvas, top, bottom float64, loc *time.Location, legend
 	mapY := func(y float64) float64 { return lower - (y-y0)/(y1-y0)*(lower-upper) }
 
 	for _, y := range ticks {
-		cv.line([]point{{left, mapY(y)}, {right, mapY(y)}}, 1, colourGrid)
-		cv.text(point{left - 8, mapY(y) + 4}, 1, strconv.FormatFloat(y, 'f', digits, 64), colourInk)
+		cv.line([]point{{left, mapY(y)}, {right, mapY(y)}}, 1, colourGrid())
+		cv.text(point{left - 8, mapY(y) + 4}, 1, strconv.FormatFloat(y, 'f', digits, 64), colourInk())
 	}
 	times, format := timeTicks(int64(math.Floor(x0)), int64(math.Ceil(x1)), loc, dated)
 	for _, t := range times {
@@ -274,10 +272,10 @@ func (s *series) draw(cv canvas, top, bottom float64, loc *time.Location, legend
 		if x < left-0.5 || x > right+0.5 {
 			continue
 		}
-		cv.line([]point{{x, upper}, {x, lower}}, 1, colourGrid)
+		cv.line([]point{{x, upper}, {x, lower}}, 1, colourGrid())
 		label := time.Unix(t, 0).In(loc).Format(format)
 		half := float64(len(label)) * 3.5
-		cv.text(point{math.Min(math.Max(x, left-60+half), plotWidth-4-half), lower + 18}, 0, label, colourInk)
+		cv.text(point{math.Min(math.Max(x, left-60+half), plotWidth-4-half), lower + 18}, 0, label, colourInk())
 	}
 	place := func(pts []point) []point {
 		out := make([]point, len(pts))
@@ -295,17 +293,17 @@ func (s *series) draw(cv canvas, top, bottom float64, loc *time.Location, legend
 			}
 		}
 	}
-	curve(raw, 1.2, 2.4, colourRaw)
-	curve(mean, 2, 3.4, colourMean)
+	curve(raw, 1.2, 2.4, colourRaw())
+	curve(mean, 2, 3.4, colourMean())
 
-	cv.line([]point{{left, upper}, {left, lower}, {right, lower}}, 1, colourInk)
-	cv.text(point{left, top + 20}, -1, s.name, colourInk)
+	cv.line([]point{{left, upper}, {left, lower}, {right, lower}}, 1, colourInk())
+	cv.text(point{left, top + 20}, -1, s.name, colourInk())
 	x := right
 	for _, l := range []struct {
 		text string
 		c    color.RGBA
-	}{{fmt.Sprintf("%s (%d)", legend, s.mean.n), colourMean}, {fmt.Sprintf("before (%d)", s.raw.n), colourRaw}} {
-		cv.text(point{x, top + 20}, 1, l.text, colourInk)
+	}{{fmt.Sprintf("%s (%d)", legend, s.mean.n), colourMean()}, {fmt.Sprintf("before (%d)", s.raw.n), colourRaw()}} {
+		cv.text(point{x, top + 20}, 1, l.text, colourInk())
 		x -= float64(len(l.text))*7 + 6
 		cv.line([]point{{x - 22, top + 16}, {x, top + 16}}, 3, l.c)
 		x -= 40

@@ -39,7 +39,6 @@ type chunk struct {
 
 // source reads the input in chunks. One goroutine at a time may use it.
 type source struct {
-	ctx   context.Context //nolint:containedctx // lives as long as one run
 	plan  *plan
 	files []string
 	size  int
@@ -58,8 +57,8 @@ type source struct {
 	total int64 // bytes of all files, 0 where one is a stream
 }
 
-func newSource(ctx context.Context, p *plan) *source {
-	s := &source{ctx: ctx, plan: p, files: p.opts.Files, size: p.opts.chunkSize, raw: &countingReader{}}
+func newSource(p *plan) *source {
+	s := &source{plan: p, files: p.opts.Files, size: p.opts.chunkSize, raw: &countingReader{}}
 	if s.size == 0 {
 		s.size = defaultChunk
 	}
@@ -137,10 +136,10 @@ func isRegular(r io.Reader) bool {
 }
 
 // next fills c with whole records; false means the end of the input.
-func (s *source) next(c *chunk) (bool, error) {
+func (s *source) next(ctx context.Context, c *chunk) (bool, error) {
 	for {
-		if err := s.ctx.Err(); err != nil {
-			return false, context.Cause(s.ctx)
+		if err := ctx.Err(); err != nil {
+			return false, context.Cause(ctx)
 		}
 		if s.text == nil {
 			more, err := s.open()

@@ -120,9 +120,8 @@ type Options struct {
 	Values     []string
 	Weight     string
 	Statistics []string // see ParseStatistic; empty is mean
-	// Digits behind the point of values; negative, as in the zero value of
-	// the flag, prints as many as needed. Zero asks for none only if
-	// FixedDigits.
+	// With FixedDigits, values have this many Digits behind the point, else as
+	// many as they need.
 	Digits      int
 	FixedDigits bool
 	Others      Others
@@ -421,7 +420,7 @@ var errStop = errors.New("stopped")
 
 // run passes the input through the workers to the consumer.
 func (p *plan) run(ctx context.Context, dst io.Writer) error {
-	src := newSource(ctx, p)
+	src := newSource(p)
 	defer src.close()
 	con := newConsumer(p, dst)
 
@@ -453,7 +452,7 @@ func (p *plan) run(ctx context.Context, dst io.Writer) error {
 				reading.Unlock()
 				return
 			}
-			more, err := src.next(&w.chunk)
+			more, err := src.next(ctx, &w.chunk)
 			mine := seq
 			seq++
 			reading.Unlock()

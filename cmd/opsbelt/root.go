@@ -57,6 +57,7 @@ func newRoot(a *app) *cobra.Command {
 		newConfigCmd(a),
 		newDoctorCmd(a),
 		newMailCmd(a),
+		newTimeavgCmd(a),
 		newVersionCmd(a),
 		newReferenceCmd(a),
 	)
