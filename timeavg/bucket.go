@@ -26,9 +26,9 @@ func (b *bucketer) of(sec int64) bucket {
 	}
 	start := b.start(sec)
 	// Most buckets do not see the clocks change.
-	end := start + b.every
-	b.zone.offset(sec)
-	if s := b.zone.cur; start < s.start || end > s.end {
+	off := b.zone.offset(sec)
+	end := b.edge(sec+off) + b.every - off
+	if s := b.zone.cur; start < s.start || end >= s.end {
 		end = b.search(start, sec)
 	}
 	b.last = bucket{start: start, end: end}

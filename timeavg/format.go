@@ -122,18 +122,14 @@ func compile(spec string) (*layout, error) {
 	switch spec {
 	case "":
 		return nil, fmt.Errorf("the format is empty")
-	case "iso":
-		b.directives("%Y-%m-%d")
-		b.add(op{kind: opDateTimeSep, text: "T"})
-		b.directives("%H:%M:%S")
+	case "iso", "rfc3339":
+		b.ops = isoDateTime()
 		b.add(op{kind: opOptFrac, text: "fraction"})
-		b.add(op{kind: opOptOffset, text: "offset"})
-	case "rfc3339":
-		b.directives("%Y-%m-%d")
-		b.add(op{kind: opDateTimeSep, text: "T"})
-		b.directives("%H:%M:%S")
-		b.add(op{kind: opOptFrac, text: "fraction"})
-		b.add(op{kind: opOffsetColon, text: "%:z"})
+		if spec == "iso" {
+			b.add(op{kind: opOptOffset, text: "offset"})
+		} else {
+			b.add(op{kind: opOffsetColon, text: "%:z"})
+		}
 	case "epoch":
 		b.add(op{kind: opEpoch, text: "%s"})
 		b.add(op{kind: opOptFrac, text: "fraction"})
@@ -164,6 +160,16 @@ func compile(spec string) (*layout, error) {
 	l.yeared, l.byISOWeek, l.byWeek = l.hasYear(), l.isoDate(), l.weekDate()
 	l.fix = newFixed(l)
 	return l, nil
+}
+
+// isoDateTime returns the steps for 2011-01-30T19:52:43.
+func isoDateTime() []op {
+	lit := func(s string) op { return op{kind: opLit, lit: s} }
+	return []op{
+		{kind: opYear, text: "%Y"}, lit("-"), {kind: opMonth, text: "%m"}, lit("-"), {kind: opDay, text: "%d"},
+		{kind: opDateTimeSep, text: "T"},
+		{kind: opHour, text: "%H"}, lit(":"), {kind: opMinute, text: "%M"}, lit(":"), {kind: opSecond, text: "%S"},
+	}
 }
 
 // markFull finds numeric steps that stand side by side: there every one must

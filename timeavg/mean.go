@@ -113,7 +113,6 @@ func (m exactMean) round(r Rounding, u unit, digits int, offset func(sec int64) 
 		}
 	} else {
 		more := ns != 0 || m.rem != 0
-		ns = 0
 		off := offset(sec)
 		wall := sec + off
 		lo, hi := u.bounds(wall)

@@ -619,7 +619,6 @@ func (p *parser) finish(f *fields) bool {
 // instant already.
 func (p *parser) settleName(f *fields, secs int64, epoch bool) bool {
 	if f.zone != "" {
-		off := int64(0)
 		switch strings.ToUpper(f.zone) {
 		case "UTC":
 			p.shape.style = zoneNameUTC
@@ -628,6 +627,7 @@ func (p *parser) settleName(f *fields, secs int64, epoch bool) bool {
 		case "Z":
 			p.shape.style = zoneZulu
 		default:
+			var off int64
 			// The zone in which the name is known is that of the user.
 			if epoch {
 				if !strings.EqualFold(p.zone.nameAt(secs), f.zone) {

@@ -93,6 +93,17 @@ func (a *sum) value() float64 {
 	return a.s + a.c
 }
 
+// over divides the sum by n, with the remainder of the division and the error
+// of the sum taken into account: the mean of 20.9, 21 and 20.8 is 20.9.
+func (a *sum) over(n float64) float64 {
+	q := a.value() / n
+	rest := math.FMA(-q, n, a.s) + a.c
+	if corrected := q + rest/n; !math.IsNaN(corrected) && !math.IsInf(corrected, 0) {
+		return corrected
+	}
+	return q
+}
+
 // column collects one column's values of a group.
 type column struct {
 	n        int64
@@ -158,13 +169,13 @@ func (c *column) value(s Statistic) (float64, bool) {
 		return math.Sqrt(c.m2 / float64(c.n-1)), true
 	case statWeighted:
 		if w := c.weights.value(); w > 0 {
-			return c.weighted.value() / w, true
+			return c.weighted.over(w), true
 		}
 		return 0, false
 	case statPercentile:
 		return c.percentile(s.p), true
 	}
-	return c.sum.value() / float64(c.n), true
+	return c.sum.over(float64(c.n)), true
 }
 
 // percentile interpolates linearly between the two values around its rank, as
@@ -173,7 +184,7 @@ func (c *column) percentile(p float64) float64 {
 	if !slices.IsSorted(c.all) {
 		slices.Sort(c.all)
 	}
-	rank := p / 100 * float64(len(c.all)-1)
+	rank := p * float64(len(c.all)-1) / 100
 	k := int(rank)
 	if k+1 >= len(c.all) {
 		return c.all[len(c.all)-1]

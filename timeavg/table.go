@@ -243,12 +243,12 @@ func parseFloat(b []byte) (float64, bool) {
 		negative = b[i] == '-'
 		i++
 	}
-	mantissa, digits, scale := uint64(0), 0, 0
+	mantissa, scale := uint64(0), 0
 	start := i
 	for ; i < len(b) && isDigit(b[i]); i++ {
 		mantissa = mantissa*10 + uint64(b[i]-'0')
 	}
-	digits = i - start
+	digits := i - start
 	if i < len(b) && b[i] == '.' {
 		i++
 		for ; i < len(b) && isDigit(b[i]); i++ {

@@ -415,9 +415,6 @@ type plan struct {
 	result Result
 }
 
-// errStop ends the workers without being an error of its own.
-var errStop = errors.New("stopped")
-
 // run passes the input through the workers to the consumer.
 func (p *plan) run(ctx context.Context, dst io.Writer) error {
 	src := newSource(p)

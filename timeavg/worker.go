@@ -175,7 +175,7 @@ func (w *worker) addParsed(text []byte, at, lineStart int, line int64) bool {
 // note counts what is odd about a line. Under Strict it is a bad line.
 func (w *worker) note(odd oddity, text []byte, at, lineStart int, line int64) bool {
 	if w.plan.opts.Strict {
-		what := ""
+		var what string
 		switch {
 		case odd&oddGap != 0:
 			what = fmt.Sprintf("does not exist in %s: the clocks skip it", w.parser.zone.loc)
@@ -272,7 +272,7 @@ func (w *worker) addRecord(cells []cell, width, start int, line int64) bool {
 	}
 	c := cells[cols.time]
 	before := len(w.sec)
-	ok := true
+	var ok bool
 	if c.escaped {
 		text := c.bytes(w.buf)
 		w.pad = append(append(w.pad[:0], text...), make([]byte, fixedBytes)...)
