@@ -17,6 +17,7 @@ type emitter struct {
 	// The fast path: the text of the last day, whose time of day is replaced.
 	text    [fixedBytes]byte
 	textDay int64
+	scratch []byte
 
 	date calendar // of the day printed last
 }
@@ -67,7 +68,8 @@ func (e *emitter) append(dst []byte, sec int64, ns int32, sh shape) []byte {
 	wall := sec + e.local(sec, sh)
 	day := floorDiv(wall, secondsPerDay)
 	if day != e.textDay {
-		text := e.appendSlow(nil, sec, ns, sh)
+		text := e.appendSlow(e.scratch[:0], sec, ns, sh)
+		e.scratch = text[:0]
 		if len(text) != f.width {
 			return append(dst, text...) // a year beyond 9999
 		}
