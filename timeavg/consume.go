@@ -620,15 +620,15 @@ func (c *consumer) finish() error {
 	}
 	r.Nonexistent, r.Doubled, r.LeapSeconds, r.WrongWeekdays = c.odds[0].n, c.odds[1].n, c.odds[2].n, c.odds[3].n
 	zone := c.p.loc.String()
-	c.noteOdd(log, 0, "%d times do not exist in "+zone+", where the clocks skip them; taken as after the skip")
-	c.noteOdd(log, 1, "%d times are shown twice in "+zone+"; the second is taken")
-	c.noteOdd(log, 2, "%d leap seconds; taken as the next minute's first")
-	c.noteOdd(log, 3, "%d times have a weekday that is not that of their date")
+	c.noteOdd(log, 0, "local times that do not exist in "+zone, "taken as after the clocks' change")
+	c.noteOdd(log, 1, "local times that come twice in "+zone, "the second is taken")
+	c.noteOdd(log, 2, "leap seconds", "taken as the first second of the next minute")
+	c.noteOdd(log, 3, "weekdays that are not that of their date", "ignored")
 	return c.flush()
 }
 
-func (c *consumer) noteOdd(log *slog.Logger, k int, format string) {
-	if c.odds[k].n > 0 {
-		log.Warn(fmt.Sprintf(format, c.odds[k].n) + " (first: " + c.odds[k].text + ")")
+func (c *consumer) noteOdd(log *slog.Logger, k int, what, taken string) {
+	if o := c.odds[k]; o.n > 0 {
+		log.Warn(fmt.Sprintf("%s: %d, %s (first: %s)", what, o.n, taken, o.text))
 	}
 }

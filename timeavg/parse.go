@@ -471,7 +471,7 @@ func (p *parser) parseNumber(f *fields, o *op, s []byte, i int) (int, bool) {
 		return 0, p.bad(start, "expected "+o.expects())
 	}
 	if v < o.lo || v > o.hi {
-		return 0, p.bad(start, fmt.Sprintf("%s is no %s", s[start:n], strings.TrimPrefix(strings.TrimPrefix(o.expects(), "a "), "an ")))
+		return 0, p.bad(start, fmt.Sprintf("expected %s, found %s", o.expects(), s[start:n]))
 	}
 	switch o.kind {
 	case opYear:
