@@ -125,11 +125,13 @@ func (r *raster) paint(box image.Rectangle, c color.RGBA) {
 	for y := box.Min.Y; y < box.Max.Y; y++ {
 		for x := box.Min.X; x < box.Max.X; x++ {
 			i := y*r.img.Rect.Dx() + x
-			a := int(r.cover[i])
+			// A few steps look as smooth as many and keep the palette small.
+			const step = 255 / 5
+			a := (int(r.cover[i]) + step/2) / step * step
+			r.cover[i] = 0
 			if a == 0 {
 				continue
 			}
-			r.cover[i] = 0
 			pix := r.img.Pix[4*i : 4*i+3 : 4*i+3]
 			for k, v := range [3]uint8{c.R, c.G, c.B} {
 				pix[k] = uint8((int(pix[k])*(255-a) + int(v)*a + 127) / 255)
@@ -147,5 +149,30 @@ func (r *raster) text(p point, align int, s string, c color.RGBA) {
 
 func (r *raster) encode(w io.Writer) error {
 	enc := png.Encoder{CompressionLevel: png.BestCompression}
+	if p := r.paletted(); p != nil {
+		return enc.Encode(w, p)
+	}
 	return enc.Encode(w, r.img)
+}
+
+// paletted returns the picture with a byte per pixel, a third of the size as a
+// file, or nil if it has too many colours for that.
+func (r *raster) paletted() *image.Paletted {
+	p := image.NewPaletted(r.img.Rect, nil)
+	index := map[color.RGBA]uint8{}
+	for i := range p.Pix {
+		pix := r.img.Pix[4*i : 4*i+4 : 4*i+4]
+		c := color.RGBA{pix[0], pix[1], pix[2], pix[3]}
+		k, ok := index[c]
+		if !ok {
+			if len(p.Palette) == 256 {
+				return nil
+			}
+			k = uint8(len(p.Palette))
+			index[c] = k
+			p.Palette = append(p.Palette, c)
+		}
+		p.Pix[i] = k
+	}
+	return p
 }
