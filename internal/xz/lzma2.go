@@ -8,7 +8,7 @@ const (
 
 	// maxSymbol is more than one symbol can take: every bit that is coded
 	// with a probability costs at most 6.1 bits.
-	maxSymbol = 32
+	maxSymbol = 40
 )
 
 // The control byte of a chunk.
@@ -40,6 +40,17 @@ func (e *encoder) encodeLZMA2(src []byte, n int, p props, out *spool) error {
 			return ErrInterrupted
 		}
 		from := e.pos
+		if k := min(n-from, maxChunkStored); e.finder == radixTable && e.random(from, k) {
+			e.ops = e.ops[:0]
+			e.pos += k
+			if e.at < e.pos {
+				e.skip(e.pos - e.at)
+				e.at = e.pos
+			}
+			e.storeChunk(from, &need, out)
+			e.model.reset(p)
+			continue
+		}
 		e.rc.buf = e.rc.buf[:0]
 		e.rc.start()
 		e.codeChunk(from)
@@ -52,6 +63,28 @@ func (e *encoder) encodeLZMA2(src []byte, n int, p props, out *spool) error {
 		e.emitChunk(e.pos-from, &need, out)
 	}
 	return nil
+}
+
+// random tells whether n bytes from from on are not worth coding: all values
+// are about as frequent, and nothing repeats.
+func (e *encoder) random(from, n int) bool {
+	if n < 4096 || e.at > from+n {
+		return false
+	}
+	var counts [256]uint32
+	for i, b := range e.src[from : from+n] {
+		counts[b]++
+		if length, _ := e.radix.get(from + i); length > 5 {
+			return false
+		}
+	}
+	// For random bytes the squares add up to n*n/256 + n on average.
+	sum := uint64(0)
+	for _, c := range counts {
+		sum += uint64(c) * uint64(c)
+	}
+	flat := uint64(n)*uint64(n)/256 + uint64(n)
+	return sum < flat+flat/512
 }
 
 // codeChunk codes until the chunk that began at from is full.

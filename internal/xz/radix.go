@@ -110,9 +110,12 @@ func (r *radixFinder) build(src []byte, end, size, depth int, stop func() bool) 
 		r.linkBits = 26
 	}
 	r.depth = min(depth, 1<<(32-r.linkBits)-1)
-	r.count()
-	r.chain()
-	r.collect()
+	for _, step := range []func(){r.count, r.chain, r.collect} {
+		if stop() {
+			return false
+		}
+		step()
+	}
 	for done := 0; done < len(r.lists); {
 		if stop() {
 			return false

@@ -92,6 +92,31 @@ func (o Options) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// MemoryUsage returns the most memory, in bytes, that a Writer or RawWriter
+// with o takes, for data that cannot be compressed. What can be takes less:
+// about its compressed size in place of one input for each worker and one
+// more. Options that are not valid use none.
+func MemoryUsage(o Options) int64 {
+	if o.Validate() != nil {
+		return 0
+	}
+	p := o.params()
+	workers := int64(o.workers())
+	output := (p.block+p.block>>12)&^(spoolPage-1) + spoolPage
+	return (workers+1)*int64(p.block+padding+output) + workers*int64(p.memory())
+}
+
+// memory is what an encoder takes.
+func (p params) memory() int {
+	n := 4*maxOps + optNodes*40 + 200<<10 // parser, model, prices
+	n += trialPiece*10 + 1<<20            // choice of contexts
+	n += treeMemory(p.dict, p.treeSize())
+	if p.finder == hashChains {
+		return n + hashChainMemory(p)
+	}
+	return n + radixMemory(p.block) + shortMemory
+}
+
 // finder names a way to search for matches.
 type finder uint8
 
@@ -144,7 +169,7 @@ func preset(level int) params {
 	case 2:
 		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 28, nice: 273, hashBits: 17}
 	case 3:
-		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 16, nice: 32}
+		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 12, nice: 24}
 	case 4:
 		return params{block: DefaultBlockSize, dict: 16 << 20, finder: radixTable, optimal: true, depth: 24, nice: 40}
 	case 5:
