@@ -142,6 +142,7 @@ func startTomcat(t *testing.T) tomcat {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(tc.dir, "webapps", "own", "WEB-INF", "web.xml"), `<web-app xmlns="https://jakarta.ee/xml/ns/jakartaee" version="6.0">`+"\n"+readFile(t, filepath.Join(out, "web-fragment.xml"))+"</web-app>\n")
+	writeFile(t, filepath.Join(tc.dir, "conf", "logging.properties"), "handlers=java.util.logging.ConsoleHandler\n")
 	writeFile(t, filepath.Join(tc.dir, "conf", "web.xml"), readFile(t, "/etc/tomcat10/web.xml"))
 	writeFile(t, filepath.Join(tc.dir, "conf", "server.xml"), fmt.Sprintf(`<?xml version="1.0"?>
 <Server port="-1">
@@ -173,6 +174,14 @@ func TestTomcat(t *testing.T) {
 	t.Parallel()
 	tc := startTomcat(t)
 
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := filepath.Glob(filepath.Join(tc.dir, "logs", "localhost*.log"))
+			for _, l := range logs {
+				t.Logf("%s:\n%.4000s", l, readFile(t, l))
+			}
+		}
+	})
 	t.Run("alone", func(t *testing.T) {
 		u := base(tc.http)
 		for _, c := range []int{400, 401, 402, 403, 404, 405, 500, 501, 502, 503, 504, 418} {

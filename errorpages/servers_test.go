@@ -70,6 +70,11 @@ func start(t *testing.T, port int, c run.Cmd) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var out syncBuffer
 	c.Stdout, c.Stderr = &out, &out
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s said:\n%.4000s", c.Path, out.String())
+		}
+	})
 	p, err := c.Start(ctx)
 	if err != nil {
 		cancel()

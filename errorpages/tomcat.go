@@ -47,8 +47,8 @@ import="java.io.InputStream,java.nio.charset.StandardCharsets,java.util.Arrays,j
   response.setHeader("X-Robots-Tag", "noindex");
   if (status >= 500) response.setHeader("Cache-Control", "no-store");
   if (status == 429 || status == 503) response.setHeader("Retry-After", "%RETRY%");
-  try (InputStream page = in) {
-    out.print(new String(page.readAllBytes(), StandardCharsets.UTF_8));
+  try (InputStream body = in) {
+    out.print(new String(body.readAllBytes(), StandardCharsets.UTF_8));
   }
 %>`
 
