@@ -59,13 +59,16 @@ func buildCaddy(b *builder) error {
 	fmt.Fprintf(&s, "\t\troot * %s\n", dir)
 	fmt.Fprintf(&s, "\t\tmap {header.Accept-Language} {errorpages_lang} {\n")
 	if len(b.langs) > 1 {
-		// RE2 has no lookahead: the first language of the header counts, then
-		// any language in it, in the order in which the pages have them.
-		for _, tag := range b.langTags() {
-			fmt.Fprintf(&s, "\t\t\t\"~(?i)^\\s*%s(-|,|;|\\s|$)\" %s\n", tag, tag)
+		// RE2 has no lookahead, so the places of the header are gone through
+		// one by one; after the fourth, any place counts.
+		const end = "(?:-|,|;|\\s|$)"
+		for place := range 4 {
+			for _, tag := range b.langTags() {
+				fmt.Fprintf(&s, "\t\t\t\"~(?i)^(?:[^,]*,){%d}\\s*%s%s\" %s\n", place, tag, end, tag)
+			}
 		}
 		for _, tag := range b.langTags() {
-			fmt.Fprintf(&s, "\t\t\t\"~(?i),\\s*%s(-|,|;|\\s|$)\" %s\n", tag, tag)
+			fmt.Fprintf(&s, "\t\t\t\"~(?i),\\s*%s%s\" %s\n", tag, end, tag)
 		}
 	}
 	fmt.Fprintf(&s, "\t\t\tdefault %s\n\t\t}\n", b.langs[0].Tag)

@@ -68,6 +68,10 @@ func (b *builder) check(ctx context.Context) ([]CheckResult, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
+	// Some servers read their configuration as another user.
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return nil, err
+	}
 	o := b.Options
 	o.Out, o.Prefix, o.Logger = filepath.Join(tmp, "out"), "", nil
 	o.Check, o.Strict, o.Drift, o.DryRun = false, false, false, false

@@ -132,6 +132,9 @@ func buildHAProxy(b *builder) error {
 	}
 	if b.Maintenance {
 		mapFile := b.path("maintenance.map")
+		if strings.ContainsAny(mapFile, "'\\") {
+			return fmt.Errorf("directory %q: a single quote or backslash cannot stand in an expression of HAProxy", mapFile)
+		}
 		b.add("maintenance.map", []byte("# Maintenance; changed at run time with:  set map <this file> state on\nstate off\n"))
 		fmt.Fprintf(&f, "  # Maintenance, switched on at run time through the stats socket:\n  #     echo 'set map %s state on' | socat stdio /run/haproxy/admin.sock\n", mapFile)
 		allow := ""
@@ -149,7 +152,7 @@ func buildHAProxy(b *builder) error {
 			for _, h := range b.pageHeader(503, b.maintenanceRetry(), ch.lang.Tag, ch.format)[1:] {
 				fmt.Fprintf(&f, " hdr %s %s", h[0], haproxyQuote(h[1]))
 			}
-			fmt.Fprintf(&f, " if { str(state),map_str(%s) -m str on } { var(txn.errorpages) -m str %s }%s\n", haproxyQuote(mapFile), ch.name, allow)
+			fmt.Fprintf(&f, " if { %s -m str on } { var(txn.errorpages) -m str %s }%s\n", haproxyQuote("str(state),map_str('"+mapFile+"')"), ch.name, allow)
 		}
 	}
 	f.WriteString("  # Errors of the servers behind.\n")

@@ -31,7 +31,7 @@ mimetype.assign for ".html".`))
 			if i == 0 {
 				word = "$"
 			}
-			fmt.Fprintf(&s, "%sREQUEST_HEADER[\"Accept-Language\"] =~ %q {\n  server.errorfile-prefix = %s\n}\n", word, "(?i)"+languageRegexp(tag, b.langTags()), lighttpdQuote(b.path("pages/"+tag+"/")))
+			fmt.Fprintf(&s, "%sREQUEST_HEADER[\"Accept-Language\"] =~ \"%s\" {\n  server.errorfile-prefix = %s\n}\n", word, "(?i)"+languageRegexp(tag, b.langTags()), lighttpdQuote(b.path("pages/"+tag+"/")))
 		}
 	}
 	for _, p := range b.KeepPaths {

@@ -120,7 +120,7 @@ func (b *builder) varnishAnswer(dir, r, q, indent string) string {
 	for _, c := range b.codes {
 		known = append(known, c.key())
 	}
-	fmt.Fprintf(&s, "if (%s.status ~ \"^(?:%s)$\") {\n  %s\n} else if (%s.status >= 500) {\n  %s\n} else {\n  %s\n}\nreturn (deliver);\n",
-		r, strings.Join(known, "|"), page(r+".status"), r, page(`"5xx"`), page(`"4xx"`))
+	n := r + ".http.X-Errorpages-Page"
+	fmt.Fprintf(&s, "set %s = %s.status;\nif (%s !~ \"^(?:%s)$\") {\n  set %s = regsub(%s, \"^(.).*\", \"\\1xx\");\n}\n%s\nunset %s;\nreturn (deliver);\n", n, r, n, strings.Join(known, "|"), n, n, page(n), n)
 	return indent + strings.ReplaceAll(strings.TrimSuffix(s.String(), "\n"), "\n", "\n"+indent) + "\n"
 }
