@@ -140,7 +140,7 @@ type ConfigFile struct {
 }
 
 // urlPath matches the paths under which pages can be served by every target.
-var urlPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*/$`)
+func urlPath() *regexp.Regexp { return regexp.MustCompile(`^/[A-Za-z0-9._~/-]*/$`) }
 
 // Validate reports every problem of the options.
 func (o Options) Validate() error {
@@ -187,7 +187,7 @@ func (o Options) prepare() (*builder, error) {
 	if !strings.HasSuffix(b.URL, "/") {
 		b.URL += "/"
 	}
-	if !urlPath.MatchString(b.URL) || b.URL == "/" || strings.Contains(b.URL, "..") || strings.Contains(b.URL, "//") {
+	if !urlPath().MatchString(b.URL) || b.URL == "/" || strings.Contains(b.URL, "..") || strings.Contains(b.URL, "//") {
 		bad("url %q: want a path of its own such as /_errors/", o.URL)
 	}
 	codes, err := selectCodes(o.Codes, o.Custom)
@@ -228,7 +228,7 @@ func (o Options) prepare() (*builder, error) {
 		b.mounts = append(b.mounts, mt)
 	}
 	for _, p := range o.KeepPaths {
-		if !mountPath.MatchString(p) {
+		if !mountPath().MatchString(p) {
 			bad("keep path %q: want a path such as /app/api/", p)
 		}
 	}

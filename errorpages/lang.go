@@ -72,7 +72,7 @@ func Builtin() []string {
 
 // validTag matches the language tags that can stand in file names and in the
 // regular expressions of every target.
-var validTag = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$`)
+func validTag() *regexp.Regexp { return regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$`) }
 
 // Languages loads the languages with the given tags, in that order; "all"
 // stands for all the built-in ones and those of dir. A file TAG.toml in dir
@@ -130,7 +130,7 @@ func Languages(tags []string, dir string) ([]*Language, error) {
 }
 
 func loadLanguage(tag, file string) (*Language, error) {
-	if !validTag.MatchString(tag) {
+	if !validTag().MatchString(tag) {
 		return nil, fmt.Errorf("language %q: want a tag such as de or pt-BR", tag)
 	}
 	l := &Language{Tag: tag}

@@ -16,17 +16,19 @@ type mount struct {
 	options string // what follows a semicolon: rule extensions of mod_jk
 }
 
-var (
-	mountPath  = regexp.MustCompile(`^/[A-Za-z0-9._~/|*-]*$`)
-	workerName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-	backendURL = regexp.MustCompile(`^(https?|ajp)://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?$`)
-)
+func mountPath() *regexp.Regexp { return regexp.MustCompile(`^/[A-Za-z0-9._~/|*-]*$`) }
+
+func workerName() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`) }
+
+func backendURL() *regexp.Regexp {
+	return regexp.MustCompile(`^(https?|ajp)://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?$`)
+}
 
 func parseMount(s string) (mount, error) {
 	p, rest, ok := strings.Cut(s, "=")
 	backend, options, _ := strings.Cut(rest, ";")
 	m := mount{path: p, backend: backend, options: options}
-	if !ok || !mountPath.MatchString(p) || (!workerName.MatchString(backend) && !backendURL.MatchString(backend)) {
+	if !ok || !mountPath().MatchString(p) || (!workerName().MatchString(backend) && !backendURL().MatchString(backend)) {
 		return mount{}, exit.Errorf(exit.Usage, "mount %q: want PATH=WORKER as in '/myapp/*=worker1', or PATH=URL as in '/app/=http://127.0.0.1:8080/'", s)
 	}
 	for opt := range strings.SplitSeq(options, ";") {

@@ -95,7 +95,7 @@ func loadTheme(name, dir string) (*Theme, error) {
 	base := path.Join("themes", name)
 	if dir != "" {
 		fsys, base, name = os.DirFS(dir), ".", filepath.Base(dir)
-	} else if _, err := fs.Stat(themeFiles, base); err != nil || !validName.MatchString(name) {
+	} else if _, err := fs.Stat(themeFiles, base); err != nil || !validName().MatchString(name) {
 		return nil, exit.Hintf(exit.Errorf(exit.Usage, "theme %q is not built in; there are %s", name, strings.Join(themeNames(), ", ")),
 			"a directory with a template of your own goes with --template")
 	}
@@ -136,7 +136,7 @@ func loadTheme(name, dir string) (*Theme, error) {
 }
 
 // validName matches the names of themes.
-var validName = regexp.MustCompile(`^[a-z0-9-]+$`)
+func validName() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9-]+$`) }
 
 // ThemeInit writes the theme name as a template directory of one's own: it
 // works as it is. Files that exist are not overwritten. It returns the names
@@ -262,7 +262,7 @@ func siteData(s Site) (PageData, error) {
 	}
 	if c := s.Contact; c != "" {
 		switch {
-		case mailAddress.MatchString(c):
+		case mailAddress().MatchString(c):
 			d.Contact = &Link{Label: c, URL: "mailto:" + c}
 		case safeURL(c):
 			label := strings.TrimPrefix(strings.TrimPrefix(c, "https://"), "http://")
@@ -294,7 +294,9 @@ func siteData(s Site) (PageData, error) {
 	return d, errors.Join(errs...)
 }
 
-var mailAddress = regexp.MustCompile(`^[^\s@<>"'()]+@[^\s@<>"'()]+\.[^\s@<>"'()]+$`)
+func mailAddress() *regexp.Regexp {
+	return regexp.MustCompile(`^[^\s@<>"'()]+@[^\s@<>"'()]+\.[^\s@<>"'()]+$`)
+}
 
 // safeURL tells whether s can stand as a link on a page.
 func safeURL(s string) bool {
@@ -416,9 +418,9 @@ func minify(s string) string {
 }
 
 // cssComment matches a comment of a style sheet.
-var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
+func cssComment() *regexp.Regexp { return regexp.MustCompile(`(?s)/\*.*?\*/`) }
 
-func stripComments(css string) string { return cssComment.ReplaceAllString(css, "") }
+func stripComments(css string) string { return cssComment().ReplaceAllString(css, "") }
 
 // colour is an sRGB colour with components from 0 to 1.
 type colour struct{ r, g, b float64 }

@@ -56,6 +56,7 @@ func newRoot(a *app) *cobra.Command {
 		newBackupCmd(a),
 		newConfigCmd(a),
 		newDoctorCmd(a),
+		newErrorpagesCmd(a),
 		newMailCmd(a),
 		newTimeavgCmd(a),
 		newVersionCmd(a),
