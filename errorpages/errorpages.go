@@ -348,7 +348,7 @@ func (b *builder) warnf(format string, args ...any) {
 	}
 	b.warned[msg] = true
 	b.warnings = append(b.warnings, msg)
-	if b.Logger != nil {
+	if b.Logger != nil && !b.Strict { // strict: they become errors
 		b.Logger.Warn(msg)
 	}
 }

@@ -95,7 +95,7 @@ func buildNginx(b *builder) error {
 	}
 	fmt.Fprintf(&h, "  \"~:(?:429|503)$\" %s;\n}\n", b.retrySeconds())
 	h.WriteString("\nmap $status $errorpages_cache {\n  default \"\";\n  \"~^5\" no-store;\n}\n")
-	h.WriteString("\n# Set by part 2 while maintenance is switched on.\nmap \"\" $errorpages_off {\n  default \"\";\n}\n")
+	h.WriteString("\n# Set by part 2 while maintenance is switched on.\nmap \"\" $errorpages_down {\n  default \"\";\n}\n")
 	if b.Maintenance {
 		h.WriteString("\n# Who passes during maintenance.\ngeo $errorpages_allowed {\n  default \"\";\n")
 		for _, a := range b.allow {
@@ -106,10 +106,10 @@ func buildNginx(b *builder) error {
 
 	var s strings.Builder
 	s.WriteString(comment("#", "Error pages for nginx, part 2 of 2. Include it in the server block:\n\n    include "+serverFile+";\n\nA location with error_page directives of its own does not inherit these."))
-	s.WriteString("\nset $errorpages_down $errorpages_off;\n")
+	s.WriteString("\n")
 	if b.Maintenance {
 		s.WriteString("# Maintenance: `touch` the file to switch it on, remove it to switch it off.\n")
-		fmt.Fprintf(&s, "if (-f %s) {\n  set $errorpages_down on;\n}\nif ($errorpages_allowed) {\n  set $errorpages_down \"\";\n}\n", sw)
+		fmt.Fprintf(&s, "set $errorpages_down \"\";\nif (-f %s) {\n  set $errorpages_down on;\n}\nif ($errorpages_allowed) {\n  set $errorpages_down \"\";\n}\n", sw)
 		fmt.Fprintf(&s, "set $errorpages_stop $errorpages_down;\nif ($uri ~ \"^%s\") {\n  set $errorpages_stop \"\";\n}\nif ($errorpages_stop) {\n  return 503;\n}\n\n", strings.ReplaceAll(b.URL, ".", `\\.`))
 	}
 	var list, special []string

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"sync"
 
 	"opsbelt/internal/atomicfile"
 	"opsbelt/internal/exit"
@@ -142,16 +143,13 @@ func writeSet(ctx context.Context, out string, files map[string][]byte, force bo
 		_, err = f.Write(data)
 		return errors.Join(err, f.Sync(), f.Close())
 	}
-	for i, name := range written {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
-		}
+	if err := putAll(ctx, written, func(name string) error {
 		if err := put(name, files[name]); err != nil {
-			return nil, nil, fmt.Errorf("write %s: %w", filepath.Join(out, name), err)
+			return fmt.Errorf("write %s: %w", filepath.Join(out, name), err)
 		}
-		if progress != nil {
-			progress(int64(i+1), int64(len(written)))
-		}
+		return nil
+	}, progress); err != nil {
+		return nil, nil, err
 	}
 	if err := put(manifestName, append(index, '\n')); err != nil {
 		return nil, nil, fmt.Errorf("write %s: %w", filepath.Join(out, manifestName), err)
@@ -222,4 +220,39 @@ func drift(out string, files map[string][]byte) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// putAll calls put for each name, several at a time: most of the time goes
+// into waiting for the disk. It returns the first error.
+func putAll(ctx context.Context, names []string, put func(name string) error, progress func(done, total int64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	queue := make(chan string)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	done := 0
+	for range 16 {
+		wg.Go(func() {
+			for name := range queue {
+				if err := put(name); err != nil {
+					cancel(err)
+				}
+				mu.Lock()
+				done++
+				if progress != nil {
+					progress(int64(done), int64(len(names)))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
+		queue <- name
+	}
+	close(queue)
+	wg.Wait()
+	return context.Cause(ctx)
 }
