@@ -73,11 +73,8 @@ func (p *pageFlags) addLook(fs *pflag.FlagSet) {
 	fs.BoolVar(&p.site.NoAdmin, "no-admin", false, "leave the line for the administrator out")
 }
 
-// resolve makes the paths absolute and reads the formats.
-func (p *pageFlags) resolve(a *app) ([]errorpages.Format, error) {
-	p.langDir = a.absolute("lang-dir", p.langDir)
-	p.template = a.absolute("template", p.template)
-	p.site.Logo = a.absolute("logo", p.site.Logo)
+// parseFormats reads the formats.
+func (p *pageFlags) parseFormats() ([]errorpages.Format, error) {
 	var formats []errorpages.Format
 	for _, s := range p.formats {
 		var f errorpages.Format
@@ -127,13 +124,13 @@ or with -v or --json.`,
 	o := &b.o
 	fs.StringSliceVar(&o.Targets, "target", nil, "build for these `servers`")
 	fs.StringVar(&o.Out, "out", "", "write to this `directory`")
-	fs.StringVar(&o.Prefix, "prefix", "", "write the configuration for this `directory` instead, where the server will find the files")
-	fs.StringVar(&o.URL, "url-path", "/_errors/", "let the server keep the pages under this `path`; visitors cannot open them by it")
+	fs.StringVar(&o.Prefix, "prefix", "", "write the configuration for this `location` instead, where the server will find the files")
+	fs.StringVar(&o.URL, "url-path", "/_errors/", "let the server keep the pages under this `URL` path; visitors cannot open them by it")
 	b.addFlags(fs, "html", "json")
 	fs.StringArrayVar(&o.Mounts, "mount", nil, "map a path to an application, as `PATH=WORKER` for mod_jk or PATH=URL for others (repeatable)")
 	fs.StringVar(&o.JKErrors, "jk-errors", "400", "let mod_jk replace answers from this `status` on")
 	fs.BoolVar(&o.KeepJSON, "keep-json", false, "leave JSON answers of the application alone, where the target can tell them")
-	fs.StringSliceVar(&b.keepPaths, "keep-path", nil, "leave all answers below this `path` alone (repeatable)")
+	fs.StringSliceVar(&b.keepPaths, "keep-path", nil, "leave all answers below this `URL` path alone (repeatable)")
 	fs.BoolVar(&o.Maintenance, "maintenance", false, "add a maintenance page and a switch for it")
 	fs.StringVar(&b.until, "until", "", "tell visitors that the maintenance ends at this `time`, like 2030-01-31T18:00Z")
 	fs.StringSliceVar(&o.Allow, "allow", nil, "let this `address` or network through during maintenance (repeatable)")
@@ -163,12 +160,12 @@ or with -v or --json.`,
 
 // options is what the flags mean.
 func (b *errorpagesBuild) options(a *app) (errorpages.Options, error) {
-	formats, err := b.resolve(a)
+	formats, err := b.parseFormats()
 	if err != nil {
 		return errorpages.Options{}, err
 	}
 	o := b.o
-	o.Out, o.Codes, o.Custom, o.Langs, o.LangDir, o.Formats = a.absolute("out", o.Out), b.codes, b.custom, b.langs, b.langDir, formats
+	o.Codes, o.Custom, o.Langs, o.LangDir, o.Formats = b.codes, b.custom, b.langs, b.langDir, formats
 	o.Theme, o.Template, o.Site, o.RetryAfter, o.RequestID = b.theme, b.template, b.site, b.retry.D(), b.id
 	o.KeepPaths, o.MaxSize, o.Logger = b.keepPaths, int(b.maxSize), a.log
 	if b.until != "" {

@@ -45,7 +45,7 @@ Stops on the first signal, after the answers that are under way.`,
 	p.addFlags(fs, "html", "json", "xml", "txt")
 	a.bindJobs(cmd, errorpagesSection)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		formats, err := p.resolve(a)
+		formats, err := p.parseFormats()
 		if err != nil {
 			return err
 		}
@@ -122,9 +122,6 @@ at the next reload.`,
 	markPerCall(fs, "listen", "theme")
 	a.bindJobs(cmd, errorpagesSection)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if _, err := p.resolve(a); err != nil {
-			return err
-		}
 		ctx := cmd.Context()
 		h, err := errorpages.Preview(ctx, errorpages.PreviewOptions{Custom: p.custom, LangDir: p.langDir, Template: p.template, Site: p.site})
 		if err != nil {
@@ -164,7 +161,7 @@ A failed probe is exit code 13. What many servers cannot do is a warning, which
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&o.Pages, "pages", "", "know the pages by the files that build wrote to this `directory`, as a template of your own needs")
-	fs.StringVar(&o.ErrorsURL, "url-path", "/_errors/", "expect the pages themselves under this `path`")
+	fs.StringVar(&o.ErrorsURL, "url-path", "/_errors/", "expect the pages themselves under this `URL` path")
 	fs.StringArrayVar(&o.Probes, "probe", nil, "ask for an address that answers with a code, as `CODE=PATH` (repeatable)")
 	fs.StringArrayVar(&o.KeepJSON, "json-path", nil, "expect a JSON answer of the application at this `path` (repeatable)")
 	fs.StringSliceVar(&o.Langs, "lang", nil, "expect pages in these `languages`")
@@ -176,7 +173,7 @@ A failed probe is exit code 13. What many servers cannot do is a warning, which
 	a.bindJobs(cmd, errorpagesSection)
 	a.addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		o.URL, o.Timeout, o.Pages = args[0], timeout.D(), a.absolute("pages", o.Pages)
+		o.URL, o.Timeout = args[0], timeout.D()
 		r, err := errorpages.Verify(cmd.Context(), o)
 		if len(r.Probes) == 0 {
 			return err
