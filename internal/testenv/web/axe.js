@@ -29,7 +29,8 @@ async function main() {
     await page.goto('file://' + file);
     for (const scheme of ['light', 'dark']) {
       for (const size of sizes) {
-        await page.setViewport(size);
+        // Pictures for the documentation are half as large.
+        await page.setViewport({ ...size, deviceScaleFactor: shots === '-' ? 1 : 0.6 });
         await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
         if (shots !== '-') {
           await page.screenshot({ path: `${shots}/${name}-${scheme}-${size.width}.png` });
