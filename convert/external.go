@@ -115,20 +115,21 @@ func (o Options) unsupported(n EngineName) error {
 }
 
 // decrypted keeps files without their encryption, for programs that take a
-// password on the command line only, where others can read it.
+// password on the command line only, where others can read it, and without
+// what stands in front of their header.
 type decrypted struct {
 	mu    sync.Mutex
 	dir   string
 	files map[string]string
 }
 
-func (d *decrypted) path(src, password string) (string, error) {
-	if password == "" {
-		return filepath.Abs(src)
+func (d *decrypted) path(src *document) (string, error) {
+	if src.password == "" && src.offset == 0 {
+		return filepath.Abs(src.path)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p := d.files[src]; p != "" {
+	if p := d.files[src.path]; p != "" {
 		return p, nil
 	}
 	if d.dir == "" {
@@ -138,15 +139,51 @@ func (d *decrypted) path(src, password string) (string, error) {
 		}
 		d.dir = dir
 	}
-	out := filepath.Join(d.dir, strconv.Itoa(len(d.files))+".pdf")
-	if err := api.DecryptFile(src, out, structureConfig(password)); err != nil {
-		if strings.Contains(err.Error(), "password") {
+	from := src.path
+	if src.offset > 0 {
+		bare := filepath.Join(d.dir, strconv.Itoa(len(d.files))+"-bare.pdf")
+		if err := copyFrom(bare, src.path, src.offset); err != nil {
+			return "", err
+		}
+		from = bare
+	}
+	if src.password != "" {
+		out := filepath.Join(d.dir, strconv.Itoa(len(d.files))+".pdf")
+		err := api.DecryptFile(from, out, structureConfig(src.password))
+		switch {
+		case err == nil:
+			from = out
+		case strings.Contains(err.Error(), "password"):
 			return "", exit.With(exit.Denied, wrongPassword{})
 		}
-		return filepath.Abs(src) // not encrypted, or the engine itself will say
+		// Any other error: not encrypted, or the engine itself will say.
 	}
-	d.files[src] = out
-	return out, nil
+	from, err := filepath.Abs(from)
+	if err == nil {
+		d.files[src.path] = from
+	}
+	return from, err
+}
+
+// copyFrom copies a file from an offset on.
+func copyFrom(dst, src string, offset int64) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if _, err := in.Seek(offset, io.SeekStart); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		_ = out.Close()
+		return err
+	}
+	return out.Close()
 }
 
 func (d *decrypted) close() {
@@ -177,13 +214,22 @@ func (e externalEngine) explain(err error) error {
 	text := strings.ToLower(re.Stderr)
 	if strings.Contains(text, "incorrect password") || strings.Contains(text, "cannot authenticate password") ||
 		strings.Contains(text, "requires a password") || strings.Contains(text, "password did not work") {
-		return exit.With(exit.Denied, exit.Hintf(errPassword, "give it with --password-file, --password-env or at the prompt of a terminal"))
+		return exit.With(exit.Denied, exit.Hintf(errPassword, passwordHint))
 	}
-	return err
+	if exit.CodeOf(re.Err) == exit.TimedOut {
+		return re.Err
+	}
+	// The first line that says anything is the cause, the rest its echo.
+	for line := range strings.SplitSeq(re.Stderr, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			return fmt.Errorf("%s: %w: %s", e.engine, re.Err, line)
+		}
+	}
+	return fmt.Errorf("%s: %w", e.engine, re.Err)
 }
 
 func (e externalEngine) open(ctx context.Context, _ *session, d *document) (int, error) {
-	file, err := e.plain.path(d.path, d.password)
+	file, err := e.plain.path(d)
 	if err != nil {
 		return 0, err
 	}
@@ -200,7 +246,7 @@ func (e externalEngine) open(ctx context.Context, _ *session, d *document) (int,
 		key = "Pages:"
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s cannot read the file: %w", e.engine, err)
+		return 0, err
 	}
 	for line := range strings.SplitSeq(out, "\n") {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), key); ok {
@@ -399,7 +445,7 @@ func (e externalEngine) arguments(file string, page int, g geometry) []string {
 
 // render makes one page.
 func (e externalEngine) render(ctx context.Context, j *pageJob, out *picture) error {
-	file, err := e.plain.path(j.d.path, j.d.password)
+	file, err := e.plain.path(j.d)
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,13 @@ var (
 	errEncryption    = errors.New("the file is encrypted in a way that the renderer does not know")
 	errTruncated     = errors.New("the file is cut short: its end is missing")
 	errDamaged       = errors.New("the file is damaged: its structure cannot be read")
+	errLoop          = errors.New("the page tree leads back to itself")
 	errPageDamaged   = errors.New("the page is damaged or missing")
 	errCrashed       = errors.New("the renderer crashed on the page")
 )
+
+// passwordHint says how to give a password.
+const passwordHint = "give it with --password-file, --password-env or at the prompt of a terminal"
 
 // fileError turns a worker's answer about a document into an error.
 func (r *runner) fileError(d *document, res *response) error {
@@ -26,7 +30,7 @@ func (r *runner) fileError(d *document, res *response) error {
 		if d.password != "" {
 			return exit.With(exit.Denied, fmt.Errorf("%w", wrongPassword{}))
 		}
-		return exit.With(exit.Denied, exit.Hintf(errPassword, "give it with --password-file, --password-env or at the prompt of a terminal"))
+		return exit.With(exit.Denied, exit.Hintf(errPassword, passwordHint))
 	case failSecurity:
 		return errEncryption
 	case failFormat:
@@ -43,14 +47,18 @@ func (r *runner) fileError(d *document, res *response) error {
 // wrongPassword is errWrongPassword, and errPassword for who would ask again.
 type wrongPassword struct{}
 
-func (wrongPassword) Error() string        { return errWrongPassword.Error() }
-func (wrongPassword) Is(target error) bool { return target == errPassword || target == errWrongPassword }
+func (wrongPassword) Error() string { return errWrongPassword.Error() }
+func (wrongPassword) Is(target error) bool {
+	return target == errPassword || target == errWrongPassword
+}
 
 // pageError turns a worker's answer about a page into an error.
 func (r *runner) pageError(res *response) error {
 	switch res.Failure {
 	case failPassword, failSecurity, failFormat, failPage:
 		return errPageDamaged
+	case failLoop:
+		return errLoop
 	case failMemory:
 		return exit.Hintf(fmt.Errorf("the page needs more than %s of memory", units.Bytes(r.o.Memory)),
 			"allow more with --max-memory, if the file can be trusted")

@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"opsbelt/internal/exit"
 )
@@ -36,9 +37,8 @@ func (o Options) layout(w, h float64) (geometry, error) {
 	pw, ph := pixels(w*sx), pixels(h*sy)
 	if pw*ph > float64(o.MaxPixels) {
 		fit := math.Sqrt(float64(o.MaxPixels) / (w * h) * 72 * 72)
-		err := exit.Hintf(fmt.Errorf("the picture would have %.0f x %.0f pixels, and %d are allowed", pw, ph, o.MaxPixels),
-			"--dpi %s would fit, or allow more with --max-pixels", fitting(fit))
-		return geometry{}, err
+		err := fmt.Errorf("the picture would have %.0f x %.0f pixels, more than the %d allowed; it would fit at %s dpi", pw, ph, o.MaxPixels, fitting(fit))
+		return geometry{}, exit.Hintf(err, "lower --dpi, or raise --max-pixels")
 	}
 	const most = math.MaxInt32 // of PNG and of PDFium
 	if pw > most || ph > most {
@@ -54,9 +54,9 @@ func (o Options) layout(w, h float64) (geometry, error) {
 // fitting rounds a resolution down for a message.
 func fitting(dpi float64) string {
 	if dpi >= 1 {
-		return fmt.Sprintf("%.0f", math.Floor(dpi))
+		return strconv.FormatFloat(math.Floor(dpi), 'f', 0, 64)
 	}
-	return "1 --max-pixels …"
+	return "less than 1"
 }
 
 // maxSide is the longest side that the format can store.

@@ -3,7 +3,6 @@ package convert
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -24,6 +23,10 @@ type scheduler struct {
 	writes sync.WaitGroup // pictures that are being completed
 }
 
+// startDelay is how long work must last before another worker joins: about
+// what it takes to start one.
+const startDelay = 100 * time.Millisecond
+
 func newScheduler(r *runner, todo []*pageJob) *scheduler {
 	s := &scheduler{r: r, todo: todo, active: map[*rendering]bool{}}
 	s.change = sync.NewCond(&s.mu)
@@ -41,8 +44,19 @@ func (s *scheduler) run(ctx context.Context, engines []engine) error {
 	})
 	defer stop()
 	var wg sync.WaitGroup
-	for range s.r.o.Jobs {
+	drained := make(chan struct{})
+	for i := range s.r.o.Jobs {
 		wg.Go(func() {
+			if i > 0 {
+				// Work that is done in a moment is not worth another worker.
+				select {
+				case <-time.After(time.Duration(i) * startDelay):
+				case <-drained:
+					return
+				}
+			} else {
+				defer close(drained)
+			}
 			sess := s.r.pool.borrow(engines)
 			defer s.r.pool.giveBack(sess)
 			for {
@@ -78,10 +92,6 @@ func (s *scheduler) next() (*pageJob, *rendering) {
 		if len(s.todo) > 0 {
 			j := s.todo[0]
 			s.todo = s.todo[1:]
-			if j.d.engine.name() == EnginePDFium {
-				// Until it is measured, it may become one to help with.
-				return j, nil
-			}
 			return j, nil
 		}
 		waiting := false
@@ -368,4 +378,4 @@ func (e pdfiumEngine) open(ctx context.Context, s *session, d *document) (int, e
 	return res.Pages, nil
 }
 
-var errExists = fmt.Errorf("the file appeared in the meantime")
+var errExists = errors.New("the file appeared in the meantime")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pdfcpu/pdfcpu/pkg/api"
 	"github.com/pdfcpu/pdfcpu/pkg/pdfcpu/model"
+	"github.com/pdfcpu/pdfcpu/pkg/pdfcpu/types"
 )
 
 // userUnits finds the pages whose unit is not 1/72 inch (UserUnit, ISO
@@ -38,6 +39,39 @@ func userUnits(r *io.SectionReader, password string) map[int]float64 {
 		}
 	}
 	return units
+}
+
+// loops reports whether the page tree of a file leads back to itself.
+func loops(r *io.SectionReader, password string) bool {
+	ctx, err := api.ReadContext(io.NewSectionReader(r, 0, r.Size()), structureConfig(password))
+	if err != nil {
+		return false
+	}
+	root, err := ctx.Pages()
+	if err != nil || root == nil {
+		return false
+	}
+	above := map[types.IndirectRef]bool{}
+	var visit func(ref types.IndirectRef) bool
+	visit = func(ref types.IndirectRef) bool {
+		if above[ref] {
+			return true
+		}
+		node, err := ctx.DereferenceDict(ref)
+		if err != nil || node == nil {
+			return false
+		}
+		kids := node.ArrayEntry("Kids")
+		above[ref] = true
+		defer delete(above, ref)
+		for _, k := range kids {
+			if kid, ok := k.(types.IndirectRef); ok && visit(kid) {
+				return true
+			}
+		}
+		return false
+	}
+	return visit(*root)
 }
 
 const (

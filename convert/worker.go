@@ -76,6 +76,7 @@ const (
 	failDeadline
 	failCrash
 	failRead  // the file cannot be read
+	failLoop  // the page tree leads back to itself
 	failOther // Text says what
 )
 
@@ -136,6 +137,7 @@ type openDocument struct {
 	password string
 	f        *os.File
 	doc      *pdfium.Document
+	section  *io.SectionReader
 	units    func() map[int]float64 // UserUnit of the pages that have one
 }
 
@@ -173,6 +175,8 @@ func classify(err error) failure {
 		return failSecurity
 	case errors.Is(err, pdfium.ErrFormat):
 		return failFormat
+	case errors.Is(err, errLoop):
+		return failLoop
 	case errors.Is(err, pdfium.ErrPage):
 		return failPage
 	case errors.Is(err, pdfium.ErrMemory):
@@ -266,7 +270,7 @@ func (s *server) open(req *request) error {
 		_ = f.Close()
 		return err
 	}
-	s.doc = &openDocument{file: req.File, offset: req.Offset, password: req.Password, f: f, doc: doc}
+	s.doc = &openDocument{file: req.File, offset: req.Offset, password: req.Password, f: f, doc: doc, section: section}
 	s.doc.units = sync.OnceValue(func() map[int]float64 { return userUnits(section, req.Password) })
 	return nil
 }
@@ -291,6 +295,9 @@ func (s *server) openPage(req *request) (*pdfium.Page, error) {
 		box = pdfium.TrimBox
 	}
 	p, err := s.doc.doc.Page(req.Page-1, box)
+	if errors.Is(err, pdfium.ErrPage) && loops(s.doc.section, req.Password) {
+		return nil, errLoop
+	}
 	if err != nil {
 		return nil, err
 	}

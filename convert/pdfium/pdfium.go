@@ -433,4 +433,3 @@ func (p *Page) Close() {
 		_ = e.fail(err) // marks the engine as broken, which is all there is to do
 	}
 }
-
