@@ -249,8 +249,8 @@ func (r *runner) open(ctx context.Context, s *session, src *source) (*document, 
 		if first == nil {
 			first = err
 		}
-		if !fallback(err) {
-			return nil, err
+		if !fallback(first) {
+			break
 		}
 	}
 	return nil, first

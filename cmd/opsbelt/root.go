@@ -54,6 +54,8 @@ func newRoot(a *app) *cobra.Command {
 
 	root.AddCommand(
 		newBackupCmd(a),
+		newConvertCmd(a),
+		newConvertWorkerCmd(a),
 		newConfigCmd(a),
 		newDoctorCmd(a),
 		newErrorpagesCmd(a),
@@ -151,9 +153,10 @@ func (a *app) help(cmd *cobra.Command) string {
 		b.WriteString("\nExamples:\n" + strings.TrimRight(cmd.Example, "\n ") + "\n")
 	}
 	b.WriteString("\nUsage:\n")
-	if !cmd.HasAvailableSubCommands() {
+	if !cmd.HasAvailableSubCommands() || strings.Contains(cmd.Use, " ") { // with arguments of its own
 		b.WriteString("  " + cmd.UseLine() + "\n")
-	} else {
+	}
+	if cmd.HasAvailableSubCommands() {
 		b.WriteString("  " + cmd.CommandPath() + " COMMAND\n\nCommands:\n")
 		w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 		for _, c := range cmd.Commands() {
