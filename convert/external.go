@@ -201,8 +201,19 @@ func (e externalEngine) command(ctx context.Context, tool string, args ...string
 func (e externalEngine) output(ctx context.Context, tool string, args ...string) (string, error) {
 	cmd, ctx, cancel := e.command(ctx, tool, args...)
 	defer cancel()
-	out, err := cmd.Output(ctx)
-	return string(out), e.explain(err)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	stderr, err := cmd.Run(ctx)
+	if err == nil && wantsPassword(stderr) { // Ghostscript says so and exits with 0
+		return "", exit.With(exit.Denied, exit.Hintf(errPassword, passwordHint))
+	}
+	return out.String(), e.explain(err)
+}
+
+func wantsPassword(stderr string) bool {
+	text := strings.ToLower(stderr)
+	return strings.Contains(text, "incorrect password") || strings.Contains(text, "cannot authenticate password") ||
+		strings.Contains(text, "requires a password") || strings.Contains(text, "password did not work")
 }
 
 // explain recognises what the programs say about encryption.
@@ -211,9 +222,7 @@ func (e externalEngine) explain(err error) error {
 	if !errors.As(err, &re) {
 		return err
 	}
-	text := strings.ToLower(re.Stderr)
-	if strings.Contains(text, "incorrect password") || strings.Contains(text, "cannot authenticate password") ||
-		strings.Contains(text, "requires a password") || strings.Contains(text, "password did not work") {
+	if wantsPassword(re.Stderr) {
 		return exit.With(exit.Denied, exit.Hintf(errPassword, passwordHint))
 	}
 	if exit.CodeOf(re.Err) == exit.TimedOut {

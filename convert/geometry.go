@@ -97,7 +97,10 @@ func bands(width, height int) []int {
 		// Strips of TIFF are 64 rows.
 		rows = max(64, most/64*64)
 	}
-	n := max(min(2, height/64), height/rows, 1)
+	n := max(1, height/rows)
+	if int64(height/n)*int64(width) > bandPixels {
+		n++
+	}
 	// Equal bands of whole strips, the last one taking the rest.
 	rows = (height/n + 63) / 64 * 64
 	cuts := []int{0}

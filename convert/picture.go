@@ -97,6 +97,9 @@ func (p *picture) describe(err error) error {
 
 // commit completes the picture and gives it its name.
 func (p *picture) commit() error {
+	if p.page.Width == 0 {
+		return errors.New("no picture was made")
+	}
 	if p.writer != nil {
 		if err := p.describe(p.writer.Close()); err != nil {
 			return err

@@ -147,30 +147,31 @@ func (s *scheduler) page(ctx context.Context, sess *session, j *pageJob) error {
 	s.active[g] = true
 	s.mu.Unlock()
 	geo, err := s.measure(ctx, sess, j)
+	if err == nil {
+		g.out, err = s.r.createPicture(j)
+	}
 	s.mu.Lock()
 	g.measured = true
-	g.geo = geo
 	if err == nil {
+		g.geo = geo
 		g.cuts = bands(geo.width, geo.height)
 		if s.r.o.Format == JPEG || s.r.o.Format == WebP {
 			g.cuts = []int{0, geo.height}
 		}
-	}
-	g.failed = err != nil
-	s.change.Broadcast()
-	s.mu.Unlock()
-	if err == nil {
-		g.out, err = s.r.createPicture(j)
-	}
-	if err != nil {
+		// The first band is this worker's, which has the page open.
+		g.next, g.inFlight = 1, 1
+	} else {
 		g.err = err
-		s.mu.Lock()
 		g.failed = true
 		delete(s.active, g)
-		s.mu.Unlock()
+	}
+	s.change.Broadcast()
+	s.mu.Unlock()
+	if err != nil {
 		s.finish(g)
 		return fatalOnly(ctx, err)
 	}
+	s.claimed(ctx, sess, g, 0)
 	return s.render(ctx, sess, g)
 }
 
@@ -231,23 +232,25 @@ func (s *scheduler) render(ctx context.Context, sess *session, g *rendering) err
 		s.change.Broadcast()
 		s.mu.Unlock()
 
-		err := s.band(ctx, sess, g, i)
+		s.claimed(ctx, sess, g, i)
+	}
+}
 
-		s.mu.Lock()
-		g.inFlight--
-		if err != nil {
-			g.failed = true
-		}
-		s.mu.Unlock()
-		if err != nil {
-			g.mu.Lock()
-			g.err = errors.Join(g.err, err)
-			g.mu.Unlock()
-			if err := fatalOnly(ctx, err); err != nil {
-				s.mu.Lock()
-				s.fatal = errors.Join(s.fatal, err)
-				s.mu.Unlock()
-			}
+// claimed renders a band that was claimed.
+func (s *scheduler) claimed(ctx context.Context, sess *session, g *rendering, i int) {
+	err := s.band(ctx, sess, g, i)
+	if err != nil {
+		g.mu.Lock()
+		g.err = errors.Join(g.err, err)
+		g.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.inFlight--
+	if err != nil {
+		g.failed = true
+		if fatal := fatalOnly(ctx, err); fatal != nil {
+			s.fatal = errors.Join(s.fatal, fatal)
 		}
 	}
 }
@@ -337,9 +340,6 @@ func (s *scheduler) finish(g *rendering) {
 	s.writes.Go(func() {
 		row := PageResult{Page: g.j.page, Output: g.j.out, Status: Converted}
 		err := g.err
-		if err == nil && g.out == nil {
-			err = errors.New("no picture was made")
-		}
 		if err == nil {
 			err = g.out.commit()
 		}

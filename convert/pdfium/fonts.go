@@ -82,7 +82,11 @@ func (f fontFS) Open(name string) (fs.File, error) {
 		return nil, missing
 	}
 	if rest == "" {
-		rest = "."
+		entries, err := fs.ReadDir(f.dirs[i], ".")
+		if err != nil {
+			return nil, err
+		}
+		return &directory{name: number, entries: entries}, nil
 	}
 	file, err := f.dirs[i].Open(rest)
 	if err != nil {
