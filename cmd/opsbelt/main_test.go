@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 //	smtp [ARG...]               start a mail server (see scriptSMTP)
 //	mails N DIR                 wait for N mails and unpack them into DIR
 func TestScript(t *testing.T) {
+	cache := t.TempDir() // for what is compiled once and not by each script
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -41,6 +42,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", "")
 			env.Setenv("XDG_CACHE_HOME", "")
 			env.Setenv("TZ", "UTC")
+			env.Setenv("SHARED_CACHE", cache)
 			env.Values[scriptMailKey{}] = &scriptMail{tb: env.T().(testing.TB)}
 			return nil
 		},
