@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -71,8 +73,22 @@ type Engine struct {
 	broken bool
 }
 
-// New starts PDFium.
+// New starts PDFium. A cache that cannot be read is emptied and filled anew.
 func New(ctx context.Context, c Config) (*Engine, error) {
+	e, err := start(ctx, c)
+	if err == nil || c.Cache == "" {
+		return e, err
+	}
+	entries, _ := filepath.Glob(filepath.Join(c.Cache, "wazero-*")) // the pattern is valid
+	for _, dir := range entries {
+		if os.RemoveAll(dir) != nil {
+			c.Cache = "" // do without
+		}
+	}
+	return start(ctx, c)
+}
+
+func start(ctx context.Context, c Config) (*Engine, error) {
 	limit := c.Memory
 	if limit <= 0 {
 		limit = DefaultMemory
