@@ -167,8 +167,8 @@ func (a *app) help(cmd *cobra.Command) string {
 		_ = w.Flush() // a strings.Builder takes everything
 	}
 	width := min(max(a.streams.Width(), 60), 100)
-	if fs := cmd.LocalNonPersistentFlags(); fs.HasAvailableFlags() {
-		b.WriteString("\nFlags:\n" + flagTable(fs, width))
+	if table := flagTable(cmd.LocalNonPersistentFlags(), width); table != "" {
+		b.WriteString("\nFlags:\n" + table)
 	}
 	b.WriteString("\nGlobal flags:\n" + flagTable(cmd.Root().PersistentFlags(), width))
 	if s := sectionsOf(cmd); len(s) > 0 {
