@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 )
 
 var errCorrupt = errors.New("compressed data is corrupt")
@@ -99,7 +100,7 @@ type decoder struct {
 // decodeLZMA2 fills dst with what src stands for. src has to hold exactly one
 // LZMA2 stream with its end marker, and that has to be as long as dst.
 func (d *decoder) decodeLZMA2(dst, src []byte, dict uint64) error {
-	needDict, needProps, needState := true, true, true
+	need := lzma2{dict: true, props: true, state: true}
 	base, at := 0, 0 // where the dictionary begins, what is decoded
 	for {
 		if len(src) == 0 {
@@ -113,9 +114,9 @@ func (d *decoder) decodeLZMA2(dst, src []byte, dict uint64) error {
 			return nil
 		}
 		if ctl >= ctlDictReset || ctl == ctlStoredReset {
-			base, needDict = at, false
+			base, need.dict = at, false
 		}
-		if needDict || len(src) < 3 {
+		if need.dict || len(src) < 3 {
 			return errCorrupt
 		}
 		if ctl < ctlLZMA {
@@ -134,27 +135,15 @@ func (d *decoder) decodeLZMA2(dst, src []byte, dict uint64) error {
 		}
 		n := int(ctl&0x1f)<<16 + int(src[1])<<8 + int(src[2]) + 1
 		size := int(src[3])<<8 + int(src[4]) + 1
-		head := 5
-		if ctl >= ctlNewProps {
-			p := src[5]
-			head = 6
-			if p >= 9*5*5 {
-				return errCorrupt
-			}
-			np := props{lc: p % 9, lp: p / 9 % 5, pb: p / 45}
-			if np.lc+np.lp > maxLcLp {
-				return errCorrupt
-			}
-			d.model.reset(np)
-			needProps, needState = false, false
-		} else if needProps {
-			return errCorrupt
-		} else if ctl >= ctlStateReset {
-			d.model.reset(d.model.props)
-			needState = false
+		if err := d.resetModel(ctl, src[5], &need); err != nil {
+			return err
 		}
-		src = src[head:]
-		if needState || size > len(src) || n > len(dst)-at || !d.rc.start(src[:size]) {
+		if ctl >= ctlNewProps {
+			src = src[6:]
+		} else {
+			src = src[5:]
+		}
+		if size > len(src) || n > len(dst)-at || !d.rc.start(src[:size]) {
 			return errCorrupt
 		}
 		if !d.chunk(dst[base:at+n], at-base, dict) {
@@ -163,6 +152,107 @@ func (d *decoder) decodeLZMA2(dst, src []byte, dict uint64) error {
 		at += n
 		src = src[size:]
 	}
+}
+
+// streamDecoder decodes LZMA2 as it comes, a chunk at a time.
+type streamDecoder struct {
+	decoder
+	r    *counter
+	dict int
+	buf  []byte // the dictionary, and behind it the chunk decoded last
+	in   []byte
+	need lzma2 // what the next chunk has to reset
+}
+
+// next decodes a chunk and returns its data, which are good until the next
+// call, and io.EOF after the last one.
+func (d *streamDecoder) next() ([]byte, error) {
+	ctl, err := d.r.ReadByte()
+	if err != nil {
+		return nil, unexpected(err)
+	}
+	if ctl == ctlEnd {
+		return nil, io.EOF
+	}
+	if ctl >= ctlDictReset || ctl == ctlStoredReset {
+		d.buf, d.need.dict = d.buf[:0], false
+	}
+	if d.need.dict || ctl > ctlStored && ctl < ctlLZMA {
+		return nil, errCorrupt
+	}
+	size := 2
+	switch {
+	case ctl >= ctlNewProps:
+		size = 5
+	case ctl >= ctlLZMA:
+		size = 4
+	}
+	var head [5]byte
+	if _, err := io.ReadFull(d.r, head[:size]); err != nil {
+		return nil, unexpected(err)
+	}
+	n := int(head[0])<<8 + int(head[1]) + 1
+	if ctl < ctlLZMA {
+		d.makeRoom(n)
+		at := len(d.buf)
+		d.buf = d.buf[:at+n]
+		_, err := io.ReadFull(d.r, d.buf[at:])
+		return d.buf[at:], unexpected(err)
+	}
+	n += int(ctl&0x1f) << 16
+	if err := d.resetModel(ctl, head[4], &d.need); err != nil {
+		return nil, err
+	}
+	if d.in, err = d.r.full(d.in, int(head[2])<<8+int(head[3])+1); err != nil {
+		return nil, err
+	}
+	d.makeRoom(n)
+	at := len(d.buf)
+	d.buf = d.buf[:at+n]
+	if !d.rc.start(d.in) || !d.chunk(d.buf, at, uint64(d.dict)) {
+		return nil, errCorrupt
+	}
+	return d.buf[at:], nil
+}
+
+// makeRoom makes sure that n bytes fit behind the dictionary. The buffer
+// grows with the data, since a header may claim more than there is. Positions
+// keep their value modulo 16, which the model looks at.
+func (d *streamDecoder) makeRoom(n int) {
+	if len(d.buf)+n <= cap(d.buf) {
+		return
+	}
+	if drop := (len(d.buf) - d.dict) &^ 15; drop > 0 {
+		d.buf = d.buf[:copy(d.buf, d.buf[drop:])]
+		if len(d.buf)+n <= cap(d.buf)-d.dict/4 {
+			return
+		}
+	}
+	most := d.dict + d.dict/2 + 2*maxChunkUncompressed
+	grown := make([]byte, len(d.buf), max(min(2*cap(d.buf), most), len(d.buf)+n))
+	copy(grown, d.buf)
+	d.buf = grown
+}
+
+// resetModel does what a chunk's control byte says, with p as its property.
+func (d *decoder) resetModel(ctl, p byte, need *lzma2) error {
+	switch {
+	case ctl >= ctlNewProps:
+		np := props{lc: p % 9, lp: p / 9 % 5, pb: p / 45}
+		if p >= 9*5*5 || np.lc+np.lp > maxLcLp {
+			return errCorrupt
+		}
+		d.model.reset(np)
+		need.props, need.state = false, false
+	case need.props:
+		return errCorrupt
+	case ctl >= ctlStateReset:
+		d.model.reset(d.model.props)
+		need.state = false
+	case need.state:
+		return errCorrupt
+	}
+	return nil
 }
 
 // chunk decodes one chunk of LZMA to the end of dst, of which at bytes are

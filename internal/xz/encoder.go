@@ -84,7 +84,7 @@ func (e *encoder) begin(src []byte, start, end int) bool {
 		e.opt.begin()
 	}
 	e.finder = e.par.finder
-	if short || e.finder == radixTable && (end <= treeInput || e.par.dict < end) {
+	if short || e.finder == radixTable && !e.par.long && (end <= treeInput || e.par.dict < end) {
 		e.finder = binaryTree
 	}
 	switch e.finder {

@@ -13,7 +13,7 @@ func otherProps() []props {
 
 const (
 	// trialInput is the longest input that is coded with all contexts.
-	trialInput = 160 << 10
+	trialInput = 32 << 10
 	// A longer one is judged by pieces of this size.
 	trialPiece  = 32 << 10
 	trialPieces = 12
@@ -55,7 +55,7 @@ func (e *encoder) chooseProps(src []byte, n int) props {
 		p.model.reset(c)
 		size, replay := 0, log
 		for k := range pieces {
-			from := (n - trialPiece) / (pieces - 1) * k &^ 15
+			from := (n - trialPiece) / max(pieces-1, 1) * k &^ 15
 			copy(p.piece, src[from:from+trialPiece])
 			p.model.restart()
 			p.rc.buf = p.rc.buf[:0]

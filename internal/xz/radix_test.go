@@ -7,9 +7,9 @@ import (
 
 func TestRadixFinder(t *testing.T) {
 	inputs := []sample{
-		{"text", text(20_000, 1)},
+		{"text", text(6000, 1)},
 		{"noise", noise(5000, 1)},
-		{"records", records(10_000)},
+		{"records", records(5000)},
 		{"long repeats", append(append(text(3000, 2), noise(100, 1)...), text(3000, 2)...)},
 		{"period 500", periodic(9000, 500)},
 		{"two symbols", twoSymbols(9000)},

@@ -18,7 +18,7 @@ import (
 // and DefaultMemoryLimit.
 type ReaderOptions struct {
 	Workers     int   // blocks decompressed at a time; 0 means GOMAXPROCS
-	MemoryLimit int64 // for buffers and dictionaries, in bytes; 0 means DefaultMemoryLimit
+	MemoryLimit int64 // for the buffers or the dictionary of a block, in bytes; 0 means DefaultMemoryLimit
 }
 
 // DefaultMemoryLimit is enough for what xz writes at any of its presets, and
@@ -448,35 +448,27 @@ func (x *Reader) streamed(c *counter, b blockHeader, check Check) (unpadded, unc
 		return 0, 0, ErrMemoryLimit
 	}
 	before := c.n
-	lr, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(c)
-	if err != nil {
-		return 0, 0, err
-	}
+	d := &streamDecoder{r: c, dict: int(dict), need: lzma2{dict: true, props: true, state: true}}
 	h := check.newHash()
 	for {
-		p := x.blank()
-		if cap(p.buf) < spoolPage {
-			p.buf = make([]byte, spoolPage)
-		}
-		n, err := io.ReadFull(lr, p.buf[:spoolPage])
-		p.data, p.err = p.buf[:n], nil
-		h.write(p.data)
-		uncompressed += uint64(n)
-		close(p.done)
-		if !x.send(p) {
-			return 0, 0, errQuit
-		}
-		if b.hasUncompressed && uncompressed > b.uncompressed || b.hasCompressed && c.n-before > b.compressed {
-			return 0, 0, errCorrupt
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			if !lr.EOS() {
-				return 0, 0, io.ErrUnexpectedEOF
-			}
+		data, err := d.next()
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return 0, 0, err
+		}
+		h.write(data)
+		uncompressed += uint64(len(data))
+		if b.hasUncompressed && uncompressed > b.uncompressed || b.hasCompressed && c.n-before > b.compressed {
+			return 0, 0, errCorrupt
+		}
+		p := x.blank()
+		p.buf = append(p.buf[:0], data...)
+		p.data, p.err = p.buf, nil
+		close(p.done)
+		if !x.send(p) {
+			return 0, 0, errQuit
 		}
 	}
 	compressed := c.n - before

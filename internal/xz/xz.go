@@ -136,6 +136,7 @@ type params struct {
 	nice     int  // a match this long is taken at once
 	hashBits int  // of the table for four bytes
 	quick    bool // the same for the shortest input
+	long     bool // the same finder for any input
 }
 
 // params returns what o asks for. o must be valid.

@@ -2,14 +2,17 @@ package xz
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ulikunitz/xz/lzma"
 
@@ -191,14 +194,14 @@ func TestRoundTrip(t *testing.T) {
 
 func TestBlocks(t *testing.T) {
 	xz := testenv.Need(t, "xz")
-	for _, block := range []int{4096, 65536, 100_000} {
+	for _, block := range []int{4096, 30_000} {
 		for _, n := range []int{block - 1, block, block + 1, 3*block - 1, 3 * block, 3*block + 1, 9*block + 17} {
 			t.Run(fmt.Sprintf("%d in %d", n, block), func(t *testing.T) {
 				t.Parallel()
 				data := text(n, 3)
 				var first []byte
 				for _, workers := range []int{1, 2, 5} {
-					got := compress(t, data, Options{BlockSize: int64(block), Workers: workers})
+					got := compress(t, data, Options{Preset: 1, BlockSize: int64(block), Workers: workers})
 					if first == nil {
 						first = got
 						same(t, "xz -dc", filter(t, got, xz, "-dc"), data)
@@ -288,5 +291,213 @@ func TestRawLZMA2(t *testing.T) {
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestOtherDecoders(t *testing.T) {
+	dir := t.TempDir()
+	data := append(append(text(700_000, 7), noise(100_000, 7)...), records(100_000)...)
+	file := filepath.Join(dir, "a.xz")
+	if err := os.WriteFile(file, compress(t, data, Options{BlockSize: 300_000, Workers: 2}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("xz -t", func(t *testing.T) { filter(t, nil, testenv.Need(t, "xz"), "-t", file) })
+	t.Run("7zz", func(t *testing.T) {
+		same(t, "7zz x", filter(t, nil, testenv.Need(t, "7zz", "7z"), "x", "-so", file), data)
+	})
+	t.Run("Python", func(t *testing.T) {
+		same(t, "lzma.open", filter(t, nil, testenv.Need(t, "python3"), "-c",
+			"import lzma, sys, shutil; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)", file), data)
+	})
+}
+
+func TestDictionaries(t *testing.T) {
+	xz := testenv.Need(t, "xz")
+	// The repeats are farther apart than the smaller dictionaries reach.
+	part := noise(90_000, 8)
+	data := append(append(append(append([]byte(nil), part...), text(200_000, 8)...), part...), text(100_000, 8)...)
+	for _, dict := range []int{MinDictSize, 5000, 64 << 10, 100_000, 1 << 20, MaxDictSize} {
+		for _, preset := range []int{PresetZero, 1, 6} {
+			t.Run(fmt.Sprintf("%d at preset %d", dict, preset), func(t *testing.T) {
+				t.Parallel()
+				o := Options{Preset: preset, DictSize: dict, BlockSize: 1 << 20, Workers: 1}
+				same(t, "xz -dc", filter(t, compress(t, data, o), xz, "-dc"), data)
+			})
+		}
+	}
+}
+
+// TestNoLargerThanXZ holds the presets to what xz makes of the same input.
+func TestNoLargerThanXZ(t *testing.T) {
+	xz := testenv.Need(t, "xz")
+	inputs := []sample{{"text", text(1_100_000, 1)}, {"short text", text(20_000, 2)}, {"records", records(400_000)}, {"noise", noise(50_000, 1)}}
+	for _, s := range samples(t) {
+		if s.name == "binary" {
+			inputs = append(inputs, s)
+		}
+	}
+	for _, preset := range presets() {
+		level := max(preset, 0)
+		for _, s := range inputs {
+			t.Run(fmt.Sprintf("%s at preset %d", s.name, level), func(t *testing.T) {
+				t.Parallel()
+				got := len(compress(t, s.data, Options{Preset: preset, Workers: 1}))
+				want := len(filter(t, s.data, xz, fmt.Sprintf("-%d", level), "-T1", "-c"))
+				if got > want+want/200 {
+					t.Errorf("%d bytes, %d by xz", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	for name, create := range map[string]func(io.Writer, Options) (io.WriteCloser, error){
+		"xz":    func(w io.Writer, o Options) (io.WriteCloser, error) { return NewWriter(w, o) },
+		"lzma":  func(w io.Writer, o Options) (io.WriteCloser, error) { return NewLZMAWriter(w, o) },
+		"lzma2": func(w io.Writer, o Options) (io.WriteCloser, error) { return NewRawLZMA2Writer(w, o) },
+	} {
+		stop := make(chan struct{})
+		w, err := create(io.Discard, Options{Preset: 9, Workers: 2, BlockSize: 8 << 20, Interrupt: stop})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := text(1<<20, 1)
+		for range 8 {
+			if _, err := w.Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(stop)
+		start := time.Now()
+		for err == nil && time.Since(start) < time.Minute {
+			_, err = w.Write(data)
+		}
+		if cerr := w.Close(); !errors.Is(cerr, ErrInterrupted) {
+			t.Errorf("%s: close after an interrupt: %v", name, cerr)
+		}
+		// A second is the aim; tests may run on a busy machine.
+		if d := time.Since(start); d > 20*time.Second {
+			t.Errorf("%s: took %v to stop", name, d)
+		}
+	}
+}
+
+// failing is a writer that fails after n bytes.
+type failing struct{ n int }
+
+var errFull = errors.New("no space left on device")
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.n -= len(p); f.n < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+func TestWriteError(t *testing.T) {
+	data := noise(100_000, 1)
+	for _, n := range []int{0, 5, 12, 20_000, 500_000, 1_000_000, 1_100_050} {
+		w, err := NewWriter(&failing{n}, Options{Preset: 1, BlockSize: 50_000, Workers: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 11 {
+			if _, err = w.Write(data); err != nil {
+				break
+			}
+		}
+		if cerr := w.Close(); !errors.Is(cerr, errFull) || err != nil && !errors.Is(err, errFull) {
+			t.Errorf("room for %d bytes: write %v, close %v", n, err, cerr)
+		}
+		if _, err := w.Write(data); err == nil {
+			t.Error("write after close: no error")
+		}
+	}
+}
+
+func TestReset(t *testing.T) {
+	var a, b bytes.Buffer
+	w, err := NewWriter(&a, Options{BlockSize: 30_000, Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(text(100_000, 1)); err != nil { // dropped
+		t.Fatal(err)
+	}
+	data := text(100_000, 2)
+	w.Reset(&b)
+	got := written(t, &b, w, data)
+	same(t, "after Reset", got, compress(t, data, Options{BlockSize: 30_000, Workers: 1}))
+	b.Reset()
+	w.Reset(&b)
+	same(t, "after Close and Reset", written(t, &b, w, data), got)
+}
+
+func TestNoGarbage(t *testing.T) {
+	w, err := NewWriter(io.Discard, Options{Preset: 6, BlockSize: 1200 << 10, Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	data := text(1200<<10, 1)
+	write := func() {
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		write()
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const blocks = 2
+	for range blocks {
+		write()
+	}
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / blocks; got > 64<<10 {
+		t.Errorf("%d bytes of garbage a block of %d", got, len(data))
+	}
+}
+
+func TestMemoryUsage(t *testing.T) {
+	if got := MemoryUsage(Options{Workers: 2}); got < 180e6 || got > 290e6 {
+		t.Errorf("preset 6 with 2 workers: %d bytes", got)
+	}
+	if a, b := MemoryUsage(Options{Workers: 1}), MemoryUsage(Options{Workers: 3}); b < a*3/2 {
+		t.Errorf("%d bytes for one worker, %d for three", a, b)
+	}
+	if got := MemoryUsage(Options{Preset: 12}); got != 0 {
+		t.Errorf("invalid options use %d bytes", got)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, o := range []Options{{Preset: 10}, {Preset: -2}, {BlockSize: -1}, {BlockSize: MaxBlockSize + 1}, {Workers: -1}, {DictSize: 100}, {DictSize: MaxDictSize + 1}, {Check: 99}} {
+		if _, err := NewWriter(io.Discard, o); err == nil {
+			t.Errorf("%+v: no error", o)
+		}
+	}
+}
+
+func BenchmarkWriter(b *testing.B) {
+	data := text(16<<20, 1)
+	for _, preset := range []int{1, 3, 6} {
+		for _, workers := range []int{1, 2} {
+			b.Run(fmt.Sprintf("preset %d, %d workers", preset, workers), func(b *testing.B) {
+				w, err := NewWriter(io.Discard, Options{Preset: preset, Workers: workers, BlockSize: 8 << 20})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer w.Close()
+				b.SetBytes(int64(len(data)))
+				for b.Loop() {
+					if _, err := w.Write(data); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
