@@ -275,7 +275,7 @@ func (r *archiveReader) contents() (map[int64]bool, map[int64]*archiveTable, err
 	if f := r.byte(); f != custom {
 		return nil, nil, exit.Errorf(exit.Corrupt, "the dump is an archive in another format than custom")
 	}
-	plain := false // the data is not compressed
+	var plain bool // the data is not compressed
 	if r.version >= v1+15 {
 		plain = r.byte() == 0 // compression algorithm
 	} else {
