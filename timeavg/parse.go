@@ -245,6 +245,10 @@ func (p *parser) parseSlow(s []byte) bool {
 		o := &p.l.ops[k]
 		switch o.kind {
 		case opLit:
+			if i < len(s) && len(o.lit) == 1 && s[i] == o.lit[0] {
+				i++
+				continue
+			}
 			if len(s)-i < len(o.lit) || string(s[i:i+len(o.lit)]) != o.lit {
 				return p.bad(i, fmt.Sprintf("expected %q", o.lit))
 			}
@@ -453,6 +457,14 @@ func (o *op) bounds() (lo, hi int, what string) {
 func (p *parser) parseNumber(f *fields, o *op, s []byte, i int) (int, bool) {
 	start := i
 	most := o.most
+	if most == 2 && i+2 < len(s) && isDigit(s[i]) && isDigit(s[i+1]) && (o.full || !isDigit(s[i+2])) {
+		// The usual case.
+		v := int(s[i]-'0')*10 + int(s[i+1]-'0')
+		if v >= o.lo && v <= o.hi {
+			f.set(o.kind, v)
+			return i + 2, true
+		}
+	}
 	if o.kind == opDayBlank || o.kind == opHourBlank || o.kind == opHour12Blank {
 		// Padded with a blank, which takes the place of a digit.
 		for i < len(s) && s[i] == ' ' && i-start < 1 {
@@ -473,7 +485,13 @@ func (p *parser) parseNumber(f *fields, o *op, s []byte, i int) (int, bool) {
 	if v < o.lo || v > o.hi {
 		return 0, p.bad(start, fmt.Sprintf("expected %s, found %s", o.expects(), s[start:n]))
 	}
-	switch o.kind {
+	f.set(o.kind, v)
+	return n, true
+}
+
+// set stores what a numeric step read.
+func (f *fields) set(k opKind, v int) {
+	switch k {
 	case opYear:
 		f.year = v
 	case opCentury:
@@ -509,7 +527,6 @@ func (p *parser) parseNumber(f *fields, o *op, s []byte, i int) (int, bool) {
 	case opSecond:
 		f.second = v
 	}
-	return n, true
 }
 
 // century69 completes a year of two digits as POSIX does.
