@@ -64,11 +64,10 @@ func isoWeek(days int64) (year, week int) {
 	return year, int(thursday-daysFromCivil(year, 1, 1))/7 + 1
 }
 
-// daysFromISOWeek returns the day number of an ISO weekday (1 is Monday).
-func daysFromISOWeek(year, week, wday int) int64 {
+// firstMonday returns the day number on which week 1 of an ISO year begins.
+func firstMonday(year int) int64 {
 	fourth := daysFromCivil(year, 1, 4) // always in week 1
-	monday := fourth - floorMod(fourth+3, 7)
-	return monday + int64(week-1)*7 + int64(wday-1)
+	return fourth - floorMod(fourth+3, 7)
 }
 
 // weekOfYear returns the week that strftime's %U (first is Sunday, 0) or %W

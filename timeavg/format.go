@@ -63,6 +63,8 @@ type op struct {
 	// Of numeric steps: the most digits and the range. Set by compile.
 	most   int
 	lo, hi int
+
+	bit uint64 // of kind, in a set
 }
 
 // fraction tells the steps that read a fraction.
@@ -150,7 +152,8 @@ func compile(spec string) (*layout, error) {
 	l.ops = b.ops
 	for i := range l.ops {
 		o := &l.ops[i]
-		l.has |= bit(o.kind)
+		o.bit = bit(o.kind)
+		l.has |= o.bit
 		o.most = o.digits()
 		o.lo, o.hi, _ = o.bounds()
 	}

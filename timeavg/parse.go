@@ -60,6 +60,10 @@ type parser struct {
 	lastDate [fixedWords]uint64
 	lastDays int64
 
+	// The ISO year that the slow path saw last, and its first Monday.
+	isoYear   int
+	isoMonday int64
+
 	// The result of parse.
 	sec   int64
 	ns    int32
@@ -241,8 +245,9 @@ func (p *parser) parseSlow(s []byte) bool {
 	var f fields
 	p.ns, p.shape, p.odd = 0, shape{}, 0
 	i := 0
-	for k := range p.l.ops {
-		o := &p.l.ops[k]
+	ops := p.l.ops
+	for k := range ops {
+		o := &ops[k]
 		switch o.kind {
 		case opLit:
 			if i < len(s) && len(o.lit) == 1 && s[i] == o.lit[0] {
@@ -340,7 +345,7 @@ func (p *parser) parseSlow(s []byte) bool {
 			}
 			i = n
 		}
-		f.got |= bit(o.kind)
+		f.got |= o.bit
 	}
 	if i != len(s) {
 		return p.bad(i, fmt.Sprintf("expected the end, found %q", clip(s[i:])))
@@ -595,7 +600,10 @@ func (p *parser) finish(f *fields) bool {
 		if !f.has(opISOYear) {
 			y = century69(f.isoYear2)
 		}
-		days = daysFromISOWeek(y, f.isoWeek, (f.wday+6)%7+1)
+		if y != p.isoYear {
+			p.isoYear, p.isoMonday = y, firstMonday(y)
+		}
+		days = p.isoMonday + int64(f.isoWeek-1)*7 + int64((f.wday+6)%7)
 		if f.isoWeek == 53 {
 			if got, _ := isoWeek(days); got != y {
 				return p.bad(0, fmt.Sprintf("%d has only 52 weeks", y))
