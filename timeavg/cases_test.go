@@ -2,6 +2,8 @@ package timeavg
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -440,6 +442,30 @@ func TestCase19Streaming(t *testing.T) {
 	feed.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCancel: a run that waits for input ends when it is told to.
+func TestCancel(t *testing.T) {
+	in, feed := io.Pipe()
+	defer feed.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	file := filepath.Join(t.TempDir(), "out")
+	done := make(chan error, 1)
+	go func() {
+		_, err := Run(ctx, Options{N: 1, Zone: "UTC", Stdin: in, OutFile: file})
+		done <- err
+	}()
+	if _, err := io.WriteString(feed, seed); err != nil {
+		t.Fatal(err)
+	}
+	cancel(why)
+	if err := <-done; !errors.Is(err, why) {
+		t.Errorf("%v", err)
+	}
+	if names, err := os.ReadDir(filepath.Dir(file)); err != nil || len(names) != 0 {
+		t.Errorf("left behind: %v %v", names, err)
 	}
 }
 

@@ -418,7 +418,6 @@ type plan struct {
 // run passes the input through the workers to the consumer.
 func (p *plan) run(ctx context.Context, dst io.Writer) error {
 	src := newSource(p)
-	defer src.close()
 	con := newConsumer(p, dst)
 
 	var (
@@ -496,12 +495,13 @@ func (p *plan) run(ctx context.Context, dst io.Writer) error {
 			group.Go(work)
 		}
 		group.Wait()
+		src.close()
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
-		// A worker may hang in a read from a terminal or a pipe, and does no
-		// harm there.
+		// A worker may hang in a read from a terminal or a pipe. It does no
+		// harm there: from here on none consumes anything.
 		fail(context.Cause(ctx))
 		return context.Cause(ctx)
 	}
