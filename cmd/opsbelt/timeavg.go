@@ -60,7 +60,6 @@ write unless --round says otherwise.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.SortFlags = false
 	fs.Int64VarP(&o.N, "group", "n", 0, "average every `N` consecutive lines")
 	fs.Var(&o.every, "every", "average all lines of each stretch of this `duration` (10m, 1h, 1d, 1w), aligned to the zone's clock")
 	fs.StringVarP(&o.Format, "format", "f", timeavg.DefaultFormat, "read times in this `format`")
@@ -78,11 +77,11 @@ write unless --round says otherwise.`,
 	fs.StringSliceVar(&o.Statistics, "stat", nil, "print these `statistics` of values: mean, median, min, max, sum, sd, count, wmean, p95 and the like (default mean, or wmean with --weight)")
 	fs.StringVar(&o.Weight, "weight", "", "weigh values by this `column` for wmean, the weighted mean")
 	fs.StringVar(&o.digits, "digits", "", "print values with this `number` of digits behind the point (default as many as they need)")
-	fs.Var(oneOf(&o.others, "drop", "drop", "first", "last"), "others", "print a group's `first|last` cell of the other columns, or drop them")
+	fs.Var(oneOf(&o.others, "drop", "drop", "first", "last"), "others", "print this of a group's cells in other columns: `drop|first|last`")
 
-	fs.Var(oneOf(&o.partial, "drop", "drop", "keep"), "partial", "drop or keep the last group of -n if it is not full: `drop|keep`")
-	fs.Var(oneOf(&o.empty, "skip", "skip", "emit"), "empty", "skip or emit stretches of --every without lines: `skip|emit`")
-	fs.Var(oneOf(&o.label, "mean", "mean", "start", "centre"), "label", "print stretches of --every with their lines' mean time, or their own: `mean|start|centre`")
+	fs.Var(oneOf(&o.partial, "drop", "drop", "keep"), "partial", "do this with the last group of -n if it is not full: `drop|keep`")
+	fs.Var(oneOf(&o.empty, "skip", "skip", "emit"), "empty", "do this with stretches of --every that have no lines: `skip|emit`")
+	fs.Var(oneOf(&o.label, "mean", "mean", "start", "centre"), "label", "print stretches of --every with this time, of their lines or their own: `mean|start|centre`")
 	fs.BoolVar(&o.Unsorted, "unsorted", false, "let lines for --every be in any order; all stretches are kept in memory")
 	fs.BoolVar(&o.Sorted, "sorted", false, "fail if a time is before the one above it")
 	fs.BoolVar(&o.Circular, "circular", false, "average times of day around the clock: 23:50 and 00:10 give 00:00")
