@@ -57,6 +57,7 @@ func newRoot(a *app) *cobra.Command {
 		newConvertCmd(a),
 		newConvertWorkerCmd(a),
 		newConfigCmd(a),
+		newMediadlCmd(a),
 		newDoctorCmd(a),
 		newErrorpagesCmd(a),
 		newMailCmd(a),
