@@ -184,14 +184,19 @@ func (p *part) done(n uint32, missing string, s state) error {
 	return err
 }
 
-// head is the beginning of the file, as long as what was reserved: header,
-// metadata, and a script tag that fills the rest.
+// leastReserved is room for metadata without an index and without what the
+// server says.
+const leastReserved = 1024
+
+// head is the beginning of the file, as long as what was reserved: the header
+// and the metadata. What these leave of the room is filled with AMF's null,
+// because players take another script tag for a stream of its own.
 func (p *part) head(extra flv.Object) []byte {
-	b := flv.Header(p.has[audio], p.has[video])
+	room := p.reserved - flv.TagHeader - flv.TagTrailer
 	var meta []byte
 	for keys := p.keys; ; {
-		meta = flv.AppendTag(nil, flv.Script, 0, flv.EncodeScript("onMetaData", p.metadata(extra, keys)))
-		if len(meta)+padOverhead <= p.reserved || len(keys) == 0 {
+		meta = flv.EncodeScript("onMetaData", p.metadata(extra, keys))
+		if len(meta) <= room || len(keys) == 0 {
 			break
 		}
 		// Too many key frames for the room: every other one will do.
@@ -201,28 +206,13 @@ func (p *part) head(extra flv.Object) []byte {
 		}
 		keys = half
 	}
-	if len(meta)+padOverhead > p.reserved {
-		meta = flv.AppendTag(nil, flv.Script, 0, flv.EncodeScript("onMetaData", p.metadata(nil, nil)))
+	if len(meta) > room {
+		meta = flv.EncodeScript("onMetaData", p.metadata(nil, nil))
 	}
-	return appendPad(append(b, meta...), p.reserved-len(meta))
-}
-
-// padName is the handler of the tag that fills a file's head; players ignore
-// those they do not know.
-const padName = "padding"
-
-// padOverhead is the size of an empty filling tag.
-const padOverhead = flv.TagHeader + 3 + len(padName) + 5 + flv.TagTrailer
-
-// appendPad appends a script tag of n bytes in all.
-func appendPad(b []byte, n int) []byte {
-	fill := n - padOverhead
-	payload := append([]byte{2, 0, byte(len(padName))}, padName...)
-	payload = append(payload, 12, byte(fill>>24), byte(fill>>16), byte(fill>>8), byte(fill)) // a long string
-	for range fill {
-		payload = append(payload, ' ')
+	for len(meta) < room {
+		meta = append(meta, flv.Null)
 	}
-	return flv.AppendTag(b, flv.Script, 0, payload)
+	return flv.AppendTag(flv.Header(p.has[audio], p.has[video]), flv.Script, 0, meta)
 }
 
 // metadata describes the file. extra is what the server says about it, as far
@@ -404,7 +394,7 @@ func (l *leftover) load(key string) error {
 		return err
 	}
 	var head journalHead
-	if err := json.Unmarshal(line, &head); err != nil || head.Format != journalFormat || head.Reserved < padOverhead || head.Reserved > maxReserved {
+	if err := json.Unmarshal(line, &head); err != nil || head.Format != journalFormat || head.Reserved < leastReserved || head.Reserved > maxReserved {
 		return errors.New("the journal is damaged")
 	}
 	if head.Key != key {

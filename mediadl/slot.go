@@ -1,6 +1,7 @@
 package mediadl
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -120,6 +121,9 @@ func (s spoolFile) Write(p []byte) (int, error) {
 
 // check finds out whether the fragment is whole and what is in it.
 func (s *slot) check() error {
+	if b, err := s.source().At(0, int(min(s.n, 64))); err == nil && bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n\ufeff"), []byte("<")) {
+		return errors.New("the server sent a web page instead")
+	}
 	var err error
 	if s.content, err = f4f.Scan(s.source(), s.content.Tags); err != nil {
 		return err

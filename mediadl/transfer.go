@@ -72,7 +72,7 @@ func (d *download) transfer(ctx context.Context, next uint32, live bool) error {
 			if !ok {
 				break
 			}
-			if live && f.Number > next {
+			if live && next > 0 && f.Number > next {
 				d.lost(next, f.Number)
 			}
 			start(f)
@@ -220,7 +220,10 @@ func (d *download) stopped(err error, queue []*job, cancel func()) error {
 		}
 	}
 	d.result.Ended = EndIncomplete
-	err = exit.With(exit.Partial, fmt.Errorf("%s; %d of %d fragments are kept", describe(d.result.Missing), d.result.Fragments, d.table.Count(d.result.First)))
+	if d.result.Fragments == 0 {
+		return errors.New(describe(d.result.Missing))
+	}
+	err = exit.Errorf(exit.Partial, "%s; %d of %d fragments are kept", describe(d.result.Missing), d.result.Fragments, d.table.Count(d.result.First))
 	return exit.Hintf(err, "the same command goes on where this one stopped; with --skip-missing it leaves out what cannot be had")
 }
 

@@ -16,13 +16,16 @@ type Property struct {
 // Object is a script object with its properties in order.
 type Object []Property
 
+// Null is the encoding of null, the shortest of all values.
+const Null = 5
+
 // Markers of AMF0.
 const (
 	amfNumber  = 0
 	amfBool    = 1
 	amfString  = 2
 	amfObject  = 3
-	amfNull    = 5
+	amfNull    = Null
 	amfUndef   = 6
 	amfECMA    = 8
 	amfEnd     = 9

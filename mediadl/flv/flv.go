@@ -94,7 +94,8 @@ func Inspect(kind byte, p []byte) Info {
 		frame := p[0] >> 4
 		i := Info{Codec: p[0] & 15, Key: frame == 1, Drop: frame == 5}
 		if i.Codec == CodecAVC && !i.Drop {
-			i.Drop = len(p) < 5
+			// 0 is a configuration, 1 a frame, 2 an end of sequence that holds nothing.
+			i.Drop = len(p) < 5 || p[1] > 1
 			i.Config = len(p) >= 5 && p[1] == 0
 			i.Key = i.Key && len(p) >= 2 && p[1] == 1
 		}
