@@ -24,10 +24,10 @@ import (
 	"time"
 
 	"opsbelt/internal/exit"
+	"opsbelt/internal/hdstest"
 	"opsbelt/internal/testenv"
 	"opsbelt/mediadl"
 	"opsbelt/mediadl/flv"
-	"opsbelt/mediadl/internal/hdstest"
 )
 
 // makeHDS lets ffmpeg make sources and streams of them: the result is served
@@ -1313,7 +1313,7 @@ func TestCase34TwoRuns(t *testing.T) {
 
 func TestCase35Certificates(t *testing.T) {
 	t.Parallel()
-	srv := hdstest.New(t, hdstest.Cases(stream(t), hdstest.Cut(other(t), 500)))
+	srv := hdstest.New(hdstest.Cases(stream(t), hdstest.Cut(other(t), 500)))
 	secure := httptest.NewUnstartedServer(srv)
 	secure.Config.ErrorLog = nil
 	secure.StartTLS()
@@ -1384,4 +1384,66 @@ func TestCase36Memory(t *testing.T) {
 	if many > few+16<<10 {
 		t.Errorf("600 fragments take %d KB, 60 take %d", many, few)
 	}
+}
+
+func TestMP4(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		inputs [][]string
+		codec  []string
+	}{
+		{"h264 and aac", [][]string{append(picture("160x90"), sound(440)...)}, x264()},
+		{"mp3", [][]string{sound(660)}, []string{"-c:a", "libmp3lame"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			sources, srv := makeHDS(t, tc.inputs, tc.codec...)
+			out := t.TempDir()
+			if _, err := mediadl.Run(t.Context(), mediadl.Options{Manifest: srv.URL + "/index.f4m", OutDir: out, OutFile: "o.flv", Format: mediadl.FormatMP4}); err != nil {
+				t.Fatal(err)
+			}
+			onlyFile(t, out, "o.mp4")
+			file := filepath.Join(out, "o.mp4")
+			decodes(t, file)
+			// The same pictures and sounds, at most a frame beside their times.
+			decoded := func(file string) (hashes []string, times []float64) {
+				for line := range strings.Lines(ffmpeg(t, "-v", "error", "-i", file, "-f", "framemd5", "-vsync", "passthrough", "-")) {
+					f := strings.Split(line, ",")
+					if len(f) < 6 || strings.HasPrefix(line, "#") {
+						continue
+					}
+					scale := 44100.0
+					if len(tc.codec) > 2 && strings.TrimSpace(f[0]) == "0" {
+						scale = 0 // pictures: compared by their order
+					}
+					pts, _ := strconv.ParseFloat(strings.TrimSpace(f[2]), 64)
+					if scale > 0 {
+						times = append(times, pts/scale)
+					}
+					hashes = append(hashes, strings.TrimSpace(f[0])+strings.TrimSpace(f[5]))
+				}
+				return hashes, times
+			}
+			gotHashes, gotTimes := decoded(file)
+			wantHashes, wantTimes := decoded(sources[0])
+			slices.Sort(gotHashes)
+			slices.Sort(wantHashes)
+			if !slices.Equal(gotHashes, wantHashes) {
+				t.Errorf("%d frames, %d in the source, are not the same", len(gotHashes), len(wantHashes))
+			}
+			for i := range min(len(gotTimes), len(wantTimes)) {
+				if math.Abs(gotTimes[i]-wantTimes[i]) > 0.03 {
+					t.Fatalf("sound %d is at %v s, in the source at %v s", i, gotTimes[i], wantTimes[i])
+				}
+			}
+		})
+	}
+	srv := cases(t)
+	o := options(t, srv, "codecswap/index.f4m")
+	o.Format = mediadl.FormatMP4
+	if _, err := mediadl.Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	decodes(t, filepath.Join(o.OutDir, "out.mp4"))
 }

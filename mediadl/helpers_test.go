@@ -18,10 +18,10 @@ import (
 	"time"
 
 	"opsbelt/internal/exit"
+	"opsbelt/internal/hdstest"
 	"opsbelt/internal/testenv"
 	"opsbelt/mediadl"
 	"opsbelt/mediadl/flv"
-	"opsbelt/mediadl/internal/hdstest"
 )
 
 func tiny(tb testing.TB) []byte {

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 // Scripts have this besides the usual commands and conditions:
 //
 //	status N PROGRAM [ARG...]   the program must end with exit status N
+//	hds                         serve streams of HDS at $HDS
 //	[!need:PROGRAM] skip        skip without the program, or fail where CI requires it
 //	smtp [ARG...]               start a mail server (see scriptSMTP)
 //	mails N DIR                 wait for N mails and unpack them into DIR
@@ -51,6 +52,7 @@ func TestScript(t *testing.T) {
 			"status": scriptStatus,
 			"smtp":   scriptSMTP,
 			"mails":  scriptMails,
+			"hds":    scriptHDS,
 		},
 	})
 }

@@ -92,8 +92,6 @@ func (o *mediadlOptions) options(a *app, args []string) (mediadl.Options, error)
 	m.Start, m.Parallel, m.Retries = o.start, o.parallel, o.retries
 	m.Duration, m.FixWindow, m.Timeout = time.Duration(o.duration.value), time.Duration(o.fixWindow.value), time.Duration(o.timeout.value)
 	m.FileSize, m.MaxSpeed = int64(o.fileSize.value), int64(o.maxSpeed.value)
-	m.OutDir = a.absolute("outdir", m.OutDir)
-	m.CookieFile = a.absolute("cookies", m.CookieFile)
 	m.Logger, m.Now = a.log, a.now
 	if o.retries <= 0 {
 		m.Retries = -1 // none; 0 is the default

@@ -36,27 +36,41 @@ type Request struct {
 //	cookie     manifests set a cookie that everything else needs
 type Server struct {
 	*httptest.Server
-	mu    sync.Mutex
-	files Files
-	seen  []Request
-	count map[string]int
-	stop  context.Context //nolint:containedctx // it ends with the test
-	Hook  func(w http.ResponseWriter, r *http.Request) bool
+	mu     sync.Mutex
+	files  Files
+	seen   []Request
+	count  map[string]int
+	stop   context.Context //nolint:containedctx // it ends with the test
+	cancel func()
+	// Hook, if set, may answer a request, and reports whether it did.
+	Hook func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // Serve starts a server of files for the time of a test.
 func Serve(tb testing.TB, files Files) *Server {
-	s := New(tb, files)
-	s.Server = httptest.NewServer(s)
-	tb.Cleanup(s.Close)
+	s := Start(files)
+	tb.Cleanup(s.Stop)
 	return s
 }
 
-// New makes a server that has yet to be started.
-func New(tb testing.TB, files Files) *Server {
-	ctx, cancel := context.WithCancel(context.Background())
-	tb.Cleanup(cancel)
-	return &Server{files: files, count: map[string]int{}, stop: ctx}
+// Start starts a server of files; Stop ends it.
+func Start(files Files) *Server {
+	s := New(files)
+	s.Server = httptest.NewServer(s)
+	return s
+}
+
+// Stop ends a server and what it still answers.
+func (s *Server) Stop() {
+	s.cancel()
+	s.Close()
+}
+
+// New makes a handler of files.
+func New(files Files) *Server {
+	s := &Server{files: files, count: map[string]int{}}
+	s.stop, s.cancel = context.WithCancel(context.Background())
+	return s
 }
 
 // Set gives a path other content.
