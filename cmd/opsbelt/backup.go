@@ -926,8 +926,8 @@ installed.`,
 			}
 			s.Name = args[0]
 			s.Command = []string{self, "backup", "run"}
-			if a.global.config != "" {
-				config, err := filepath.Abs(a.global.config)
+			if named := cmp.Or(a.global.config, a.getenv("OPSBELT_CONFIG")); named != "" {
+				config, err := filepath.Abs(named)
 				if err != nil {
 					return err
 				}
