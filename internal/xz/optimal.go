@@ -182,8 +182,9 @@ func (e *encoder) parseOptimal() {
 		if limit < 2 {
 			continue
 		}
-		// A literal, then a repeat.
-		if byLiteral && !sameByte && pos-rep0 >= 0 && limit > 2 {
+		// A literal, then a repeat. If the literal is the cheapest way to the
+		// next position, the repeat is weighed there.
+		if !byLiteral && !sameByte && pos-rep0 >= 0 && limit > 2 {
 			if n := matchLen(src, pos+1-rep0, pos+1, 0, min(limit-1, nice)); n >= 2 {
 				s := stateAfterLiteral(state) & 15
 				ps := uint32(pos+1) & m.posMask & 15

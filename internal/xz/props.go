@@ -8,7 +8,7 @@ var usualProps = props{lc: 3, lp: 0, pb: 2}
 
 // otherProps are tried beside the usual ones.
 func otherProps() []props {
-	return []props{{4, 0, 0}, {3, 0, 0}, {4, 0, 2}, {0, 2, 2}}
+	return []props{{4, 0, 0}, {3, 0, 0}, {4, 0, 2}, {0, 2, 2}, {0, 4, 4}}
 }
 
 const (
@@ -17,6 +17,8 @@ const (
 	// A longer one is judged by pieces of this size.
 	trialPiece  = 32 << 10
 	trialPieces = 12
+	// In input this long a wider context is learnt in time.
+	longInput = 4 << 20
 )
 
 // encode codes src[:n] as encodeLZMA2 does, with the contexts that suit it.
@@ -80,8 +82,8 @@ func (e *encoder) chooseProps(src []byte, n int) props {
 			}
 			size += p.rc.size()
 		}
-		if c.lc > usualProps.lc {
-			size -= size / 200 // the wider context is learnt in time
+		if c.lc > usualProps.lc && n >= longInput {
+			size -= size / 200
 		}
 		if i == 0 || size < bestSize {
 			best, bestSize = c, size
