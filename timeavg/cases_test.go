@@ -700,3 +700,41 @@ func TestDetect(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestLongRecords: records longer than a chunk, of which another worker's
+// chunk may be smaller.
+func TestLongRecords(t *testing.T) {
+	text := strings.Repeat("\""+strings.Repeat("long\n", 2000)+"\",20110130_000000,1\n"+strings.Repeat("s,20110130_000002,4\nt,20110130_000000,2\n", 100)+"s,20110130_000002,4\n", 10)
+	for _, size := range []int{20, 64, 1000} {
+		for range 5 {
+			got := prints(t, text, Options{N: 202, Delimiter: ",", TimeColumn: "2", Values: []string{"3"}, Header: HeaderNo, chunkSize: size, Workers: 4},
+				strings.Repeat("20110130_000001,2.995049504950495\n", 10)) // (1 + 100*6 + 4) / 202
+			if got.Lines != int64(strings.Count(text, "\n")) {
+				t.Errorf("%d lines", got.Lines)
+			}
+		}
+	}
+	prints(t, strings.Repeat("\n", 5000)+seed, Options{N: 3, Format: Auto, chunkSize: 64}, seedMeans)
+}
+
+// TestSeveralTables: columns are found by name in each file.
+func TestSeveralTables(t *testing.T) {
+	dir := t.TempDir()
+	a, b, c := filepath.Join(dir, "a.csv"), filepath.Join(dir, "b.csv"), filepath.Join(dir, "c.csv")
+	for name, text := range map[string]string{
+		a: "ts,temp,load\n20110130_000000,1,10\n",
+		b: "load,note,ts,temp\n30,x,20110130_000002,2\n",
+		c: "ts,load\n20110130_000002,2\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Options{N: 2, TimeColumn: "ts", Values: []string{"temp", "load"}, Files: []string{a, b}}
+	prints(t, "", o, "ts,temp,load\n20110130_000001,1.5,20\n")
+	// Also those that were found in the first file.
+	o.Values = nil
+	prints(t, "", o, "ts,temp,load\n20110130_000001,1.5,20\n")
+	o.Files = []string{a, c}
+	fails(t, "", o, "c.csv:1", `"temp"`)
+}

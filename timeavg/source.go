@@ -167,8 +167,9 @@ func (s *source) next(ctx context.Context, c *chunk) (bool, error) {
 // fill reads the next whole records of the current file into c; false means
 // that the file ended without any.
 func (s *source) fill(c *chunk) (bool, error) {
-	if len(c.buf) < s.size+fixedBytes+1 {
-		c.buf = make([]byte, s.size+fixedBytes+1)
+	// Twice what is there, so that there is always something to read.
+	if need := max(s.size, 2*len(s.carry)) + fixedBytes + 1; len(c.buf) < need {
+		c.buf = make([]byte, need)
 	}
 	n := copy(c.buf, s.carry)
 	s.carry = s.carry[:0]
@@ -360,7 +361,7 @@ func (s *source) beginTable(c *chunk) (bool, error) {
 	if header {
 		c.start, c.line = bodyPos, bodyLine
 	}
-	cols, err := p.columns(names, len(records[0]), row)
+	cols, err := p.columns(names, len(records[0]), row, s.seen)
 	if err != nil {
 		return false, fmt.Errorf("%s:%d: %w", s.name, firstLine, err)
 	}

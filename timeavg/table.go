@@ -52,8 +52,9 @@ func findColumn(name string, header []string, fallback int) (int, error) {
 }
 
 // columns finds the columns of a table of count columns. names is its header,
-// if it has one, and row its first record, if there is one.
-func (p *plan) columns(names []string, count int, row []string) (*columns, error) {
+// if it has one, and row its first record, if there is one. first is what was
+// found in the first file; nil if this is it.
+func (p *plan) columns(names []string, count int, row []string, first *columns) (*columns, error) {
 	c := &columns{weight: -1, names: names}
 	header := names
 	if header == nil {
@@ -67,6 +68,19 @@ func (p *plan) columns(names []string, count int, row []string) (*columns, error
 		if c.weight, err = findColumn(p.opts.Weight, header, 0); err != nil {
 			return nil, err
 		}
+	}
+	if first != nil && first.names != nil && names != nil {
+		// The same names, wherever they are here.
+		for _, k := range []struct{ from, to *[]int }{{&first.values, &c.values}, {&first.others, &c.others}} {
+			for _, i := range *k.from {
+				j := slices.Index(names, first.names[i])
+				if j < 0 {
+					return nil, fmt.Errorf("no column %q, which the files before have", first.names[i])
+				}
+				*k.to = append(*k.to, j)
+			}
+		}
+		return c.needed(), nil
 	}
 	for _, name := range p.opts.Values {
 		i, err := findColumn(name, header, 0)
@@ -95,11 +109,16 @@ func (p *plan) columns(names []string, count int, row []string) (*columns, error
 			}
 		}
 	}
+	return c.needed(), nil
+}
+
+// needed counts the columns that each record must have.
+func (c *columns) needed() *columns {
 	c.need = c.time + 1
 	for _, i := range slices.Concat(c.values, c.others, []int{c.weight}) {
 		c.need = max(c.need, i+1)
 	}
-	return c, nil
+	return c
 }
 
 // cell is where a cell's text is in the chunk, without its quotation marks.
