@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -521,7 +520,7 @@ func TestSpecialFiles(t *testing.T) {
 		t.Skip("Windows has no such files")
 	}
 	dir := t.TempDir()
-	if err := syscall.Mkfifo(filepath.Join(dir, "fifo.pdf"), 0o600); err != nil {
+	if err := makeFIFO(filepath.Join(dir, "fifo.pdf")); err != nil {
 		t.Fatal(err)
 	}
 	put(t, dir, "dir.pdf/inner.pdf", redSquare())

@@ -200,21 +200,21 @@ func findHeader(path string) (int64, error) {
 	defer f.Close()
 	head := make([]byte, 4096)
 	n, err := io.ReadFull(f, head)
-	if n == 0 && (err == io.EOF || err == nil) {
+	switch {
+	case errors.Is(err, io.EOF):
 		return 0, errEmpty
-	}
-	if err != nil && err != io.ErrUnexpectedEOF {
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
 		return 0, plainPathError(err)
 	}
 	head = head[:n]
 	if i := bytes.Index(head, []byte("%PDF-")); i >= 0 {
 		return int64(i), nil
 	}
-	rest, err := io.ReadAll(io.LimitReader(f, maxJunk))
+	text, err := io.ReadAll(io.MultiReader(bytes.NewReader(head), io.LimitReader(f, maxJunk)))
 	if err != nil {
 		return 0, plainPathError(err)
 	}
-	if i := bytes.Index(append(head, rest...), []byte("%PDF-")); i >= 0 {
+	if i := bytes.Index(text, []byte("%PDF-")); i >= 0 {
 		return int64(i), nil
 	}
 	return 0, errNotPDF

@@ -232,3 +232,25 @@ func similarity(a, b image.Image) float64 {
 	}
 	return sum / float64(n)
 }
+
+// Case 31: text in a font that is not embedded is drawn with a font of the
+// system, the only files that PDFium can read (case 30: see package pdfium).
+func TestSystemFonts(t *testing.T) {
+	if !exists("/usr/share/fonts/opentype/ipafont-gothic") {
+		testenv.Missing(t, "the font IPA Gothic is not installed")
+	}
+	dir := t.TempDir()
+	mustRun(t, options(t, put(t, dir, "a.pdf", cjkText())))
+	img := wantSize(t, filepath.Join(dir, "a.png"), 200, 100)
+	dark := 0
+	for y := range 100 {
+		for x := range 200 {
+			if at(img, x, y).R < 128 {
+				dark++
+			}
+		}
+	}
+	if dark < 300 {
+		t.Errorf("only %d dark pixels: the text is missing", dark)
+	}
+}

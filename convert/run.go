@@ -485,6 +485,9 @@ func (r *runner) engines() (list []engine, cleanup func(), err error) {
 	}
 	if r.o.Engine == EnginePDFium || r.o.Engine == EngineAuto {
 		list = append(list, pdfiumEngine{r})
+		if len(pdfium.FontDirs()) == 0 {
+			r.o.Logger.Warn("no fonts are installed: text in fonts that a file does not contain will be missing")
+		}
 		if r.pool.cache == "" {
 			dir, err := pdfium.CacheDir()
 			if err != nil {

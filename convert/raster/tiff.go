@@ -182,8 +182,10 @@ func (t *TIFFWriter) Close() error {
 		le.PutUint32(p[8:], uint32(base+int64(len(extra))))
 		extra = append(extra, raw...)
 	}
-	if _, err := t.w.Write(append(dir, extra...)); err != nil {
-		return err
+	for _, part := range [][]byte{dir, extra} {
+		if _, err := t.w.Write(part); err != nil {
+			return err
+		}
 	}
 	if _, err := t.w.Seek(4, io.SeekStart); err != nil {
 		return err

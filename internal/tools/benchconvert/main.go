@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"image"
@@ -182,7 +183,7 @@ func once(t *tool, file, pages string, dpi int) (sample, int64) {
 	}
 	defer os.RemoveAll(dir)
 	args := t.command(file, pages, dpi, dir)
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
 	start := time.Now()
 	if text, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n%s", t.name, err, text)
@@ -230,8 +231,9 @@ func compareAll(program string, files []string) {
 				os.Exit(1)
 			}
 			args := t.command(file, "1-3", 100, dir)
-			cmd := exec.Command("timeout", append([]string{"60"}, args...)...)
-			_ = cmd.Run() // what is missing is not compared
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			_ = exec.CommandContext(ctx, args[0], args[1:]...).Run() // what is missing is not compared
+			cancel()
 			for _, p := range pictures(dir) {
 				pages[t.name] = append(pages[t.name], luma(p))
 			}

@@ -1,0 +1,5 @@
+package convert
+
+import "errors"
+
+func makeFIFO(string) error { return errors.ErrUnsupported }
