@@ -238,7 +238,7 @@ func TestFormats(t *testing.T) {
 func TestValidate(t *testing.T) {
 	err := Options{
 		Targets: []string{"apache", "nowhere"}, URL: "errors", Codes: "1", Langs: []string{"xx"}, Formats: []Format{"pdf"}, Theme: "none", RetryAfter: -1, MaxSize: -1,
-		Site: Site{Home: "javascript:alert(1)", Contact: "javascript:alert(1)", Links: []string{"x"}, Accent: "red", Scheme: "blue", Logo: "x.exe"},
+		Site:     Site{Home: "javascript:alert(1)", Contact: "javascript:alert(1)", Links: []string{"x"}, Accent: "red", Scheme: "blue", Logo: "x.exe"},
 		JKErrors: "all", Mounts: []string{"x"}, KeepPaths: []string{"api"}, Allow: []string{"nobody"},
 	}.Validate()
 	if exit.CodeOf(err) != exit.Usage {
@@ -532,7 +532,7 @@ func TestUntested(t *testing.T) {
 						} `yaml:"and_filter"`
 					}
 					Body struct {
-						Type   string `yaml:"content_type"`
+						Type   string                    `yaml:"content_type"`
 						Source struct{ Filename string } `yaml:"text_format_source"`
 					} `yaml:"body_format_override"`
 					Headers []struct {

@@ -259,6 +259,7 @@ backend dead
 	wantHeader(t, "dead", a, "Retry-After", "120")
 	wantHeader(t, "dead", a, "Cache-Control", "no-store")
 	wantPage(t, "slow", ask(t, "GET", u+"/slow"), 504, "504")
+	wantHeader(t, "401", ask(t, "GET", u+"/status/401"), "WWW-Authenticate", `Basic realm="test"`)
 	wantPage(t, "429", ask(t, "GET", u+"/limited"), 429, "429")
 	wantPage(t, "denied", ask(t, "GET", u+"/denied"), 403, "403")
 	for _, p := range []string{"/json/404", "/json/500", "/api/404"} {
@@ -477,6 +478,8 @@ sub vcl_synth {
 	wantHeader(t, "dead", a, "Retry-After", "120")
 	wantHeader(t, "dead", a, "Cache-Control", "no-store")
 	wantPage(t, "slow", ask(t, "GET", u+"/slow"), 503, "503")
+	wantHeader(t, "401", ask(t, "GET", u+"/status/401"), "WWW-Authenticate", `Basic realm="test"`)
+	wantHeader(t, "404", ask(t, "GET", u+"/status/404"), "WWW-Authenticate", "")
 	wantPage(t, "429", ask(t, "GET", u+"/limited"), 429, "429")
 	if a := ask(t, "HEAD", u+"/status/404"); a.status != 404 || a.body != "" {
 		t.Errorf("HEAD: %d %q", a.status, a.body)

@@ -91,10 +91,11 @@ func buildHAProxy(b *builder) error {
 				}
 				b.add(file, raw)
 				fmt.Fprintf(&sections, "  errorfile %d %s\n", c.Status, haproxyQuote(b.path(file)))
-				fmt.Fprintf(&rules, "  http-response return status %d errorfiles %s if { status %d } { var(txn.errorpages) -m str %s }%s\n", c.Status, name, c.Status, ch.name, keep)
-				continue
-			}
-			if i == 0 && (c.Origin == IANA || c.Origin == Custom) {
+				if challenge(c.Status) == "" {
+					fmt.Fprintf(&rules, "  http-response return status %d errorfiles %s if { status %d } { var(txn.errorpages) -m str %s }%s\n", c.Status, name, c.Status, ch.name, keep)
+					continue
+				}
+			} else if i == 0 && (c.Origin == IANA || c.Origin == Custom) {
 				beyond = append(beyond, c.key())
 			}
 			file := "pages/" + pageFile(ch.lang.Tag, c.key(), ch.format.Ext())
@@ -102,6 +103,10 @@ func buildHAProxy(b *builder) error {
 			fmt.Fprintf(&others, "  http-response return status %d content-type %s file %s", c.Status, haproxyQuote(ch.format.ContentType()), haproxyQuote(b.path(file)))
 			for _, h := range b.pageHeader(c.Status, b.retrySeconds(), ch.lang.Tag, ch.format)[1:] {
 				fmt.Fprintf(&others, " hdr %s %s", h[0], haproxyQuote(h[1]))
+			}
+			if h := challenge(c.Status); h != "" {
+				// The challenge of the server behind, or nobody could log in.
+				fmt.Fprintf(&others, " hdr %s \"%%[var(txn.errorpages_auth)]\"", h)
 			}
 			fmt.Fprintf(&others, " if { status %d } { var(txn.errorpages) -m str %s }%s\n", c.Status, ch.name, keep)
 		}
@@ -156,8 +161,22 @@ func buildHAProxy(b *builder) error {
 		}
 	}
 	f.WriteString("  # Errors of the servers behind.\n")
+	f.WriteString("  http-response set-var(txn.errorpages_auth) res.fhdr(www-authenticate) if { status 401 }\n")
+	f.WriteString("  http-response set-var(txn.errorpages_auth) res.fhdr(proxy-authenticate) if { status 407 }\n")
 	f.WriteString(rules.String() + others.String())
 	b.addConfig("errorpages.cfg", cfg, "load with a further -f")
 	b.addConfig("frontend.cfg", f.String(), "copy into the frontend")
 	return nil
+}
+
+// challenge names the header field without which an answer with the status is
+// of no use to the client.
+func challenge(status int) string {
+	switch status {
+	case 401:
+		return "WWW-Authenticate"
+	case 407:
+		return "Proxy-Authenticate"
+	}
+	return ""
 }

@@ -123,7 +123,7 @@ func (b *builder) keptBelow(m mount) []string {
 func comment(mark, text string) string {
 	var s strings.Builder
 	for line := range strings.Lines(strings.TrimSpace(text)) {
-		line = strings.TrimSpace(line)
+		line = strings.TrimRight(line, " \n")
 		if line == "" {
 			s.WriteString(mark + "\n")
 		} else {

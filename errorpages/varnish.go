@@ -47,7 +47,7 @@ func buildVarnish(b *builder) error {
 	if len(b.Formats) > 1 {
 		s.WriteString("\n")
 	}
-	s.WriteString("  unset req.http.X-Errorpages-Keep;\n")
+	s.WriteString("  unset req.http.X-Errorpages-Keep;\n  unset req.http.X-Errorpages-Auth;\n  unset req.http.X-Errorpages-Allow;\n")
 	for _, p := range b.KeepPaths {
 		fmt.Fprintf(&s, "  if (req.url ~ \"^%s\") {\n    set req.http.X-Errorpages-Keep = \"1\";\n  }\n", strings.ReplaceAll(keepPrefix(p), ".", "[.]"))
 	}
@@ -59,15 +59,15 @@ func buildVarnish(b *builder) error {
 		}
 		fmt.Fprintf(&s, "  if (%s) {\n    return (synth(503, \"Maintenance\"));\n  }\n", cond)
 	}
-	s.WriteString("}\n\n# Errors of the backend.\nsub vcl_backend_response {\n  if (beresp.status >= 400 && beresp.status < 600 && !bereq.http.X-Errorpages-Keep")
+	s.WriteString("}\n\nsub vcl_backend_fetch {\n  unset bereq.http.X-Errorpages-Lang;\n  unset bereq.http.X-Errorpages-Ext;\n  unset bereq.http.X-Errorpages-Keep;\n}\n")
+	s.WriteString("\n# No answer of the backend: a page even where answers are kept.\nsub vcl_backend_error {\n  set beresp.http.X-Errorpages-Own = \"1\";\n}\n")
+	s.WriteString("\n# Errors of the backend. What a client needs to go on is handed over.\nsub vcl_deliver {\n  if (resp.status >= 400 && resp.status <= 599\n      && (resp.http.X-Errorpages-Own || (!req.http.X-Errorpages-Keep")
 	if b.KeepJSON {
-		s.WriteString("\n      && beresp.http.Content-Type !~ \"(?i)json\"")
+		s.WriteString(" && resp.http.Content-Type !~ \"(?i)json\"")
 	}
-	s.WriteString(") {\n    return (error(beresp.status, beresp.reason));\n  }\n}\n")
-	s.WriteString("\nsub vcl_backend_error {\n  # Pages in several languages must not be taken from the cache.\n  set beresp.uncacheable = true;\n  set beresp.ttl = 0s;\n")
-	s.WriteString(b.varnishAnswer(dir, "beresp", "bereq", "  "))
-	s.WriteString("}\n\n# Errors of Varnish's own.\nsub vcl_synth {\n  if (resp.status >= 400 && resp.status <= 599) {\n")
-	s.WriteString(b.varnishAnswer(dir, "resp", "req", "    "))
+	s.WriteString("))) {\n    set req.http.X-Errorpages-Auth = resp.http.WWW-Authenticate;\n    set req.http.X-Errorpages-Allow = resp.http.Allow;\n    return (synth(resp.status, resp.reason));\n  }\n}\n")
+	s.WriteString("\nsub vcl_synth {\n  if (resp.status >= 400 && resp.status <= 599) {\n")
+	s.WriteString(b.varnishAnswer(dir, "    "))
 	s.WriteString("  }\n}\n")
 	text := s.String()
 	if b.Maintenance && len(b.allow) > 0 {
@@ -91,10 +91,11 @@ func buildVarnish(b *builder) error {
 // xidMark stands on Varnish's pages for the id of the transaction.
 const xidMark = "XID-GOES-HERE"
 
-// varnishAnswer is the VCL that turns the response r to the request q into
-// the page for its status.
-func (b *builder) varnishAnswer(dir, r, q, indent string) string {
+// varnishAnswer is the VCL that turns a response into the page for its status.
+func (b *builder) varnishAnswer(dir, indent string) string {
+	const r, q = "resp", "req"
 	var s strings.Builder
+	s.WriteString("if (req.http.X-Errorpages-Auth) {\n  set resp.http.WWW-Authenticate = req.http.X-Errorpages-Auth;\n}\nif (req.http.X-Errorpages-Allow) {\n  set resp.http.Allow = req.http.X-Errorpages-Allow;\n}\n")
 	for i, f := range b.Formats {
 		word := ""
 		if i > 0 {
@@ -113,7 +114,7 @@ func (b *builder) varnishAnswer(dir, r, q, indent string) string {
 		}
 		return "synthetic(" + text + ");"
 	}
-	if b.Maintenance && r == "resp" {
+	if b.Maintenance {
 		fmt.Fprintf(&s, "if (resp.status == 503 && resp.reason == \"Maintenance\") {\n  set resp.http.Retry-After = \"%s\";\n  set resp.reason = \"Service Unavailable\";\n  %s\n  return (deliver);\n}\n", b.maintenanceRetry(), page(`"maintenance"`))
 	}
 	var known []string
