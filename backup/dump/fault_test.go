@@ -197,6 +197,9 @@ func TestRefusals(t *testing.T) {
 			if exit.CodeOf(err) != tt.code || !strings.Contains(fmt.Sprint(err), tt.says) {
 				t.Errorf("got %v (code %d)", err, exit.CodeOf(err))
 			}
+			if tt.o.Engine == MySQL && strings.Contains(fmt.Sprint(err), "\n") {
+				t.Errorf("the message has several lines: %v", err)
+			}
 			if strings.Contains(fmt.Sprint(err), "wrong-one") {
 				t.Error("the password is in the message")
 			}
@@ -368,7 +371,7 @@ func watch(t *testing.T, text string) (stop func() []string) {
 			select {
 			case <-quit:
 				return
-			default:
+			case <-time.After(200 * time.Microsecond):
 			}
 		}
 	}()

@@ -54,8 +54,6 @@ func (m *mysqlEngine) findTool(ctx context.Context, mariadb, mysql string, prefe
 	return parseTool(path, string(out)), nil
 }
 
-var toolNumber = regexp.MustCompile(`(?:Distrib|from|Ver) +(\d+)\.(\d+)\.(\d+)`)
-
 // parseTool reads a line such as
 //
 //	mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)
@@ -65,7 +63,8 @@ func parseTool(path, version string) clientTool {
 	version, _, _ = strings.Cut(strings.TrimSpace(version), "\n")
 	t := clientTool{path: path, version: strings.TrimPrefix(version, path+" "), mariadb: strings.Contains(version, "MariaDB")}
 	t.version = strings.Join(strings.Fields(t.version), " ")
-	if f := toolNumber.FindStringSubmatch(version); f != nil {
+	number := regexp.MustCompile(`(?:Distrib|from|Ver) +(\d+)\.(\d+)\.(\d+)`)
+	if f := number.FindStringSubmatch(version); f != nil {
 		for i := range t.number {
 			t.number[i], _ = strconv.Atoi(f[i+1]) // digits by the pattern
 		}
@@ -108,8 +107,11 @@ func (m *mysqlEngine) command(t clientTool, args ...string) (run.Cmd, func(), er
 		c.Args = append(c.Args, "--host="+o.Host)
 	}
 	if o.Port != 0 {
-		// "localhost" means the socket to these programs; a port says otherwise.
-		c.Args = append(c.Args, "--protocol=tcp", "--port="+strconv.Itoa(o.Port))
+		c.Args = append(c.Args, "--port="+strconv.Itoa(o.Port))
+		if o.Socket == "" {
+			// "localhost" means the socket to these programs; a port says otherwise.
+			c.Args = append(c.Args, "--protocol=tcp")
+		}
 	}
 	if o.User != "" {
 		c.Args = append(c.Args, "--user="+o.User)
@@ -272,12 +274,11 @@ func myTexts(list []string) string {
 	return strings.Join(quoted, ",")
 }
 
-// The number of an error, as the client (ERROR 1045 (28000)) and the dump
-// tool (Got error: 1045:, error (1356)) print it.
-var mysqlErrno = regexp.MustCompile(`ERROR (\d{4}) \(|[Gg]ot error: (\d{4}):|\((\d{4})\)|Error (\d{4}):`)
-
+// mysqlErrorNumber reads the number of an error, as the client (ERROR 1045
+// (28000)) and the dump tool (Got error: 1045:, (1356), Error 1412:) print it;
+// 0 if there is none.
 func mysqlErrorNumber(text string) int {
-	f := mysqlErrno.FindStringSubmatch(text)
+	f := regexp.MustCompile(`ERROR (\d{4}) \(|[Gg]ot error: (\d{4}):|\((\d{4})\)|Error (\d{4}):`).FindStringSubmatch(text)
 	if f == nil {
 		return 0
 	}
@@ -295,6 +296,17 @@ func (m *mysqlEngine) explain(err error, stderr string) error {
 		return err
 	}
 	stderr += "\n" + failure.Stderr
+	// In batch mode the client repeats the statement before the error, however
+	// long it is.
+	var said []string
+	for line := range strings.Lines(failure.Stderr) {
+		if strings.HasPrefix(line, "ERROR ") {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	if len(said) > 0 {
+		failure.Stderr = strings.Join(said, "; ")
+	}
 	server := m.o.server()
 	switch n := mysqlErrorNumber(stderr); n {
 	case 1045, 1698, 1862, 1820, 3118, 4151:

@@ -176,14 +176,9 @@ type mysqlGrant struct {
 	db, table  string // "*" stands for all
 }
 
-var (
-	grantLine = regexp.MustCompile("^(GRANT|REVOKE) (.+?) ON (?:(?:TABLE|PROCEDURE|FUNCTION|PACKAGE|PACKAGE BODY) )?(\\*|`(?:[^`]|``)*`)\\.(\\*|`(?:[^`]|``)*`) (?:TO|FROM) ")
-	inParens  = regexp.MustCompile(` ?\([^)]*\)`)
-)
-
 func parseGrant(line string) (mysqlGrant, bool) {
-	f := grantLine.FindStringSubmatch(line)
-	if f == nil || strings.Contains(f[2], "PROXY") || regexpRoutine.MatchString(line) {
+	f := regexp.MustCompile("^(GRANT|REVOKE) (.+?) ON (?:(?:TABLE|PROCEDURE|FUNCTION|PACKAGE|PACKAGE BODY) )?(\\*|`(?:[^`]|``)*`)\\.(\\*|`(?:[^`]|``)*`) (?:TO|FROM) ").FindStringSubmatch(line)
+	if f == nil || strings.Contains(f[2], "PROXY") || regexp.MustCompile("^(?:GRANT|REVOKE) .+? ON (?:PROCEDURE|FUNCTION|PACKAGE|PACKAGE BODY) [*`]").MatchString(line) {
 		return mysqlGrant{}, false
 	}
 	g := mysqlGrant{revoke: f[1] == "REVOKE", privileges: map[string]bool{}, db: unquoteName(f[3]), table: unquoteName(f[4])}
@@ -191,15 +186,13 @@ func parseGrant(line string) (mysqlGrant, bool) {
 		// Privileges on single columns do not let a whole table be read.
 		f[2] = regexp.MustCompile(`[A-Z ]+ \([^)]*\),? ?`).ReplaceAllString(f[2], "")
 	}
-	for p := range strings.SplitSeq(inParens.ReplaceAllString(f[2], ""), ",") {
+	for p := range strings.SplitSeq(f[2], ",") {
 		if p = strings.TrimSpace(p); p != "" {
 			g.privileges[p] = true
 		}
 	}
 	return g, true
 }
-
-var regexpRoutine = regexp.MustCompile("^(?:GRANT|REVOKE) .+? ON (?:PROCEDURE|FUNCTION|PACKAGE|PACKAGE BODY) [*`]")
 
 func unquoteName(s string) string {
 	if s == "*" {
@@ -496,6 +489,7 @@ func (m *mysqlEngine) brokenViews(ctx context.Context, c choice) (map[mysqlTable
 		return nil, nil
 	}
 	_, stderr, err := m.session(ctx, true, statements...)
+	errorAtLine := regexp.MustCompile(`^ERROR \d+ \([0-9A-Z]{5}\) at line (\d+): (.*)$`)
 	broken := map[mysqlTable]string{}
 	for line := range strings.Lines(stderr) {
 		f := errorAtLine.FindStringSubmatch(strings.TrimSpace(line))
@@ -512,8 +506,6 @@ func (m *mysqlEngine) brokenViews(ctx context.Context, c choice) (map[mysqlTable
 	}
 	return broken, nil
 }
-
-var errorAtLine = regexp.MustCompile(`^ERROR \d+ \([0-9A-Z]{5}\) at line (\d+): (.*)$`)
 
 // plan surveys the server and decides how to dump it.
 func (m *mysqlEngine) plan(ctx context.Context) (mysqlPlan, error) {

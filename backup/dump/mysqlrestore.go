@@ -19,18 +19,13 @@ import (
 // sniffLength is how much of a dump is looked at for the name of its database.
 const sniffLength = 16 << 10
 
-var (
-	mysqlHeader = regexp.MustCompile(`(?m)^-- Host: .*?    Database: (.*)$`)
-	mysqlMany   = regexp.MustCompile("(?m)^-- Current Database: `")
-)
-
 // mysqlDumpOf finds out what a dump is of: the name of its one database, or
 // many.
 func mysqlDumpOf(head []byte) (name string, many bool) {
-	if mysqlMany.Match(head) {
+	if regexp.MustCompile("(?m)^-- Current Database: `").Match(head) {
 		return "", true
 	}
-	if f := mysqlHeader.FindSubmatch(head); f != nil {
+	if f := regexp.MustCompile(`(?m)^-- Host: .*?    Database: (.*)$`).FindSubmatch(head); f != nil {
 		return strings.TrimRight(string(f[1]), "\r"), false
 	}
 	return "", false

@@ -70,12 +70,10 @@ func findDumper(ctx context.Context, name string, server int) (path, version str
 		"install the client programs of version %d or later, such as postgresql-client-%d", server, server)
 }
 
-var firstNumber = regexp.MustCompile(`\b(\d+)(?:\.\d+|beta|rc|devel|\b)`)
-
 // major reads the major version from text such as "pg_dump (PostgreSQL) 15.18
 // (Debian 15.18-0+deb12u1)"; 0 if there is none.
 func major(version string) int {
-	f := firstNumber.FindStringSubmatch(version)
+	f := regexp.MustCompile(`\b(\d+)(?:\.\d+|beta|rc|devel|\b)`).FindStringSubmatch(version)
 	if f == nil {
 		return 0
 	}
@@ -634,10 +632,8 @@ func (p *postgresEngine) restoreCluster(ctx context.Context, o RestoreOptions, b
 	defer done()
 	in := &input{r: br, mark: NewEndMark(Postgres, SQL)}
 	c.Stdin = in
-	return p.finish(ctx, c, in, roleExists.MatchString)
+	return p.finish(ctx, c, in, regexp.MustCompile(`ERROR:  role ".*" already exists$`).MatchString)
 }
-
-var roleExists = regexp.MustCompile(`ERROR:  role ".*" already exists$`)
 
 // prepareTarget checks, and if asked makes or empties, the target.
 func (p *postgresEngine) prepareTarget(ctx context.Context, o RestoreOptions) error {

@@ -23,6 +23,7 @@ type messages struct {
 	errs     []string
 	last     *[]string // where the last message went
 	more     int       // messages beyond maxMessages
+	words    *vocabulary
 	// ignore, if set, drops lines that mean nothing.
 	ignore func(string) bool
 }
@@ -59,14 +60,17 @@ func (m *messages) endLine() {
 	if s == "" || m.ignore != nil && m.ignore(s) {
 		return
 	}
-	if last := m.last; last != nil && len(*last) > 0 && (raw[0] == ' ' || raw[0] == '\t' || continuation.MatchString(s)) {
+	if m.words == nil {
+		m.words = newVocabulary()
+	}
+	if last := m.last; last != nil && len(*last) > 0 && (raw[0] == ' ' || raw[0] == '\t' || m.words.continuation.MatchString(s)) {
 		if p := &(*last)[len(*last)-1]; len(*p)+len(s) <= 2*maxMessageLine {
 			*p += " " + s
 		}
 		return
 	}
 	list := &m.warnings
-	if isError(s) {
+	if m.words.isError(s) {
 		list = &m.errs
 	}
 	m.last = list
@@ -89,14 +93,18 @@ func (m *messages) done() (warnings, errs []string) {
 	return m.warnings, m.errs
 }
 
-// The words by which the tools mark what they say. A line that says warning
-// is one, even if it mentions an error.
-var (
-	warningWords = regexp.MustCompile(`(?i)\b(warning|deprecated|note|notice|info|hint|detail)\b`)
-	continuation = regexp.MustCompile(`^\S+: (detail|hint|note):`)
-	errorWords   = regexp.MustCompile(`(?i)\b(errors?|fatal|panic|denied|failed|failure|cannot|can't|couldn't|could not|lost connection|gone away|unknown|abort(ed|ing)?|no such|insufficient|out of memory|killed)\b`)
-)
+// vocabulary are the words by which the tools mark what they say. A line that
+// says warning is one, even if it mentions an error.
+type vocabulary struct{ warning, failure, continuation *regexp.Regexp }
 
-func isError(line string) bool {
-	return errorWords.MatchString(line) && !warningWords.MatchString(line)
+func newVocabulary() *vocabulary {
+	return &vocabulary{
+		warning:      regexp.MustCompile(`(?i)\b(warning|deprecated|note|notice|info|hint|detail)\b`),
+		failure:      regexp.MustCompile(`(?i)\b(errors?|fatal|panic|denied|failed|failure|cannot|can't|couldn't|could not|lost connection|gone away|unknown|abort(ed|ing)?|no such|insufficient|out of memory|killed)\b`),
+		continuation: regexp.MustCompile(`^\S+: (detail|hint|note):`),
+	}
+}
+
+func (v *vocabulary) isError(line string) bool {
+	return v.failure.MatchString(line) && !v.warning.MatchString(line)
 }
