@@ -146,6 +146,11 @@ func (r *runner) write(ctx context.Context, f *atomicfile.File, m *Manifest, tot
 
 	// The way back from the end: file and hash, encryption, compression.
 	out := &sink{f: f, hash: sha256.New()}
+	var inline *inlineCheck
+	if r.inline() {
+		inline = r.startInline(ctx, m)
+		out.tee = inline.w
+	}
 	toFile := newStage(ctx, out.write, func() error { return nil })
 	var w io.Writer = toFile
 	closers := []io.Closer{toFile}
@@ -200,6 +205,9 @@ func (r *runner) write(ctx context.Context, f *atomicfile.File, m *Manifest, tot
 	}
 	m.RawBytes, m.Bytes = in.n, out.n
 	m.SHA256 = hex.EncodeToString(out.hash.Sum(nil))
+	if inline != nil {
+		return inline.finish(m)
+	}
 	return nil
 }
 
@@ -207,6 +215,7 @@ func (r *runner) write(ctx context.Context, f *atomicfile.File, m *Manifest, tot
 type sink struct {
 	f    io.Writer
 	hash hash.Hash
+	tee  io.Writer // gets everything too, if set
 	n    int64
 }
 
@@ -214,6 +223,9 @@ func (s *sink) write(p []byte) error {
 	s.hash.Write(p)
 	n, err := s.f.Write(p)
 	s.n += int64(n)
+	if err == nil && s.tee != nil {
+		_, err = s.tee.Write(p)
+	}
 	return err
 }
 

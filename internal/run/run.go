@@ -117,6 +117,9 @@ func (c Cmd) Start(ctx context.Context) (*Process, error) {
 	}
 	cmd.Stdin = c.Stdin
 	cmd.Stdout = c.Stdout
+	if _, isFile := c.Stdout.(*os.File); c.Stdout != nil && !isFile {
+		cmd.Stdout = &bulk{c.Stdout}
+	}
 	cmd.ExtraFiles = c.ExtraFiles
 	t := &tail{max: StderrTail}
 	cmd.Stderr = t
