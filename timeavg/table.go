@@ -113,12 +113,12 @@ func (p *plan) columns(names []string, count int, row []string, first *columns) 
 }
 
 // needed counts the columns that each record must have.
-func (c *columns) needed() *columns {
-	c.need = c.time + 1
-	for _, i := range slices.Concat(c.values, c.others, []int{c.weight}) {
-		c.need = max(c.need, i+1)
+func (cols *columns) needed() *columns {
+	cols.need = cols.time + 1
+	for _, i := range slices.Concat(cols.values, cols.others, []int{cols.weight}) {
+		cols.need = max(cols.need, i+1)
 	}
-	return c
+	return cols
 }
 
 // cell is where a cell's text is in the chunk, without its quotation marks.
