@@ -21,14 +21,23 @@ type scheduler struct {
 	active map[*rendering]bool // pages that are being rendered in bands
 	fatal  error
 	writes sync.WaitGroup // pictures that are being completed
+
+	begun  time.Time
+	done   int           // pages
+	join   chan struct{} // closed when more workers are worth their start
+	joined bool
 }
 
-// startDelay is how long work must last before another worker joins: about
-// what it takes to start one.
-const startDelay = 100 * time.Millisecond
+// A second worker joins when there is more to do than joinWork, going by the
+// pages that are done, and after joinAfter in any case. Starting one takes
+// about 100 ms of processor time.
+const (
+	joinWork  = 250 * time.Millisecond
+	joinAfter = 250 * time.Millisecond
+)
 
 func newScheduler(r *runner, todo []*pageJob) *scheduler {
-	s := &scheduler{r: r, todo: todo, active: map[*rendering]bool{}}
+	s := &scheduler{r: r, todo: todo, active: map[*rendering]bool{}, join: make(chan struct{})}
 	s.change = sync.NewCond(&s.mu)
 	return s
 }
@@ -44,13 +53,15 @@ func (s *scheduler) run(ctx context.Context, engines []engine) error {
 	})
 	defer stop()
 	var wg sync.WaitGroup
+	s.begun = time.Now()
 	drained := make(chan struct{})
 	for i := range s.r.o.Jobs {
 		wg.Go(func() {
 			if i > 0 {
 				// Work that is done in a moment is not worth another worker.
 				select {
-				case <-time.After(time.Duration(i) * startDelay):
+				case <-s.join:
+				case <-time.After(joinAfter):
 				case <-drained:
 					return
 				}
@@ -337,6 +348,14 @@ func (g *rendering) add(i int, seg raster.Segment, page raster.Page, level int) 
 // finish completes the picture, or removes what there is of it, while the
 // worker goes on.
 func (s *scheduler) finish(g *rendering) {
+	s.mu.Lock()
+	s.done++
+	left := time.Duration(len(s.todo)) * time.Since(s.begun) / time.Duration(s.done)
+	if left > joinWork && !s.joined {
+		s.joined = true
+		close(s.join)
+	}
+	s.mu.Unlock()
 	s.writes.Go(func() {
 		row := PageResult{Page: g.j.page, Output: g.j.out, Status: Converted}
 		err := g.err
