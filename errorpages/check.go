@@ -67,7 +67,7 @@ func (b *builder) check(ctx context.Context) ([]CheckResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }() // a temporary directory
 	// Some servers read their configuration as another user.
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return nil, err

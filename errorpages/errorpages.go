@@ -414,15 +414,6 @@ func (b *builder) keys() []string {
 	return keys
 }
 
-// code returns the code with the key; ok is false for the fallback pages.
-func (b *builder) code(key string) (Code, bool) {
-	i := slices.IndexFunc(b.codes, func(c Code) bool { return c.key() == key })
-	if i < 0 {
-		return Code{}, false
-	}
-	return b.codes[i], true
-}
-
 // pageData fills in the template's data for a page.
 func (b *builder) pageData(key string, l *Language) PageData {
 	return fillPage(b.data, b.codes, key, l, b.Until, b.Site.NoAdmin)

@@ -140,7 +140,7 @@ func TestLanguageDirectory(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, text, err string }{
 		{"missing texts", "name = \"X\"\n", "language cy lacks words.error"},
-		{"unknown key", "nmae = \"X\"\n", "cy.toml:1:1: unknown key nmae"},
+		{"unknown key", "nome = \"X\"\n", "cy.toml:1:1: unknown key nome"},
 		{"broken", "name = \n", "cy.toml:1:"},
 		{"one text", "[codes]\n404 = [\"x\"]\n", "codes.404: want [title, text]"},
 	} {

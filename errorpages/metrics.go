@@ -1,7 +1,7 @@
 package errorpages
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
@@ -47,8 +47,7 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	b := bufio.NewWriter(w)
-	defer b.Flush()
+	b := &bytes.Buffer{}
 	fmt.Fprintf(b, "# HELP opsbelt_build_info The version of the program.\n# TYPE opsbelt_build_info gauge\nopsbelt_build_info{version=%q} 1\n", buildinfo.Get().Version)
 	fmt.Fprintf(b, "# HELP process_start_time_seconds When the server started, in seconds since 1970.\n# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %d\n", m.start.Unix())
 	b.WriteString("# HELP opsbelt_errorpages_requests_total Error pages served.\n# TYPE opsbelt_errorpages_requests_total counter\n")
@@ -72,4 +71,5 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	total += m.duration[len(m.buckets)].Load()
 	fmt.Fprintf(b, "opsbelt_errorpages_duration_seconds_bucket{le=\"+Inf\"} %d\n", total)
 	fmt.Fprintf(b, "opsbelt_errorpages_duration_seconds_sum %g\nopsbelt_errorpages_duration_seconds_count %d\n", time.Duration(m.sum.Load()).Seconds(), total)
+	_, _ = w.Write(b.Bytes()) // the client may be gone
 }

@@ -71,7 +71,7 @@ func writeSet(ctx context.Context, out string, files map[string][]byte, force bo
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the output directory: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // nothing is written through it
 	old, err := readManifest(root)
 	if err != nil {
 		return nil, nil, err
@@ -195,7 +195,7 @@ func drift(out string, files map[string][]byte) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the output directory: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // nothing is written through it
 	old, err := readManifest(root)
 	if err != nil {
 		return nil, err

@@ -81,7 +81,7 @@ type Server struct {
 	tags     []string
 	formats  []Format
 	pages    map[string]*served // by KEY
-	retry    []string
+	headers  headers
 	metrics  *metrics
 	fallback [2]*served // 4xx, 5xx
 }
@@ -101,27 +101,12 @@ type variants struct {
 	dynamic bool // holds idMark
 }
 
-// codingHeader returns the value of Content-Encoding.
-func codingHeader(e encoding) []string {
-	switch e {
-	case brotliCoding:
-		return headerBr
-	case zstdCoding:
-		return headerZstd
-	}
-	return headerGzip
+// headers are the values of header fields that many answers have in common;
+// http.Header wants slices. They are shared and never written to.
+type headers struct {
+	vary, robots, noStore, noSniff, retry []string
+	coding                                [encodings][]string
 }
-
-// Values of header fields; http.Header wants slices. They are never written.
-var (
-	headerBr      = []string{"br"}
-	headerZstd    = []string{"zstd"}
-	headerGzip    = []string{"gzip"}
-	headerVary    = []string{"Accept, Accept-Encoding, Accept-Language"}
-	headerRobots  = []string{"noindex"}
-	headerNoStore = []string{"no-store"}
-	headerNoSniff = []string{"nosniff"}
-)
 
 // compressFrom is the size from which compression makes a page smaller by
 // more than the header field costs.
@@ -136,7 +121,13 @@ func NewServer(ctx context.Context, o ServeOptions) (*Server, error) {
 	if o.Default == 0 {
 		o.Default = 404
 	}
-	s := &Server{opts: o, tags: b.langTags(), formats: b.Formats, pages: map[string]*served{}, retry: []string{b.retrySeconds()}, metrics: newMetrics()}
+	s := &Server{opts: o, tags: b.langTags(), formats: b.Formats, pages: map[string]*served{}, metrics: newMetrics()}
+	s.headers = headers{
+		vary: []string{"Accept, Accept-Encoding, Accept-Language"}, robots: []string{"noindex"}, noStore: []string{"no-store"}, noSniff: []string{"nosniff"}, retry: []string{b.retrySeconds()},
+	}
+	for e := range encodings {
+		s.headers.coding[e] = []string{e.String()}
+	}
 	var work []*variants
 	for _, key := range b.keys() {
 		p := &served{}
@@ -190,7 +181,7 @@ func compressAll(ctx context.Context, work []*variants) error {
 	}
 	close(queue)
 	wg.Wait()
-	return errors.Join(append(errs, ctx.Err())...)
+	return errors.Join(errors.Join(errs...), ctx.Err())
 }
 
 func (v *variants) compress(z *zstd.Encoder) error {
@@ -270,14 +261,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Content-Type"] = v.kind
 	h["Content-Language"] = v.lang
-	h["Vary"] = headerVary
-	h["X-Robots-Tag"] = headerRobots
-	h["X-Content-Type-Options"] = headerNoSniff
+	h["Vary"] = s.headers.vary
+	h["X-Robots-Tag"] = s.headers.robots
+	h["X-Content-Type-Options"] = s.headers.noSniff
 	if status >= 500 {
-		h["Cache-Control"] = headerNoStore
+		h["Cache-Control"] = s.headers.noStore
 	}
 	if retryable(status) {
-		h["Retry-After"] = s.retry
+		h["Retry-After"] = s.headers.retry
 	}
 	coding := chooseEncoding(r.Header.Get("Accept-Encoding"))
 	if v.body[coding] == nil {
@@ -285,7 +276,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, length := v.body[coding], v.length[coding]
 	if coding != identity {
-		h["Content-Encoding"] = codingHeader(coding)
+		h["Content-Encoding"] = s.headers.coding[coding]
 	}
 	if id := r.Header.Get("X-Request-Id"); s.opts.RequestID {
 		if !validID(id) {

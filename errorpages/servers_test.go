@@ -23,7 +23,7 @@ import (
 // serverRoot is a temporary directory that a server's own user can read.
 func serverRoot(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "errorpages-test-")
+	dir, err := os.MkdirTemp("", "errorpages-test-") //nolint:usetesting // a server's children may still write while it is removed
 	if err != nil {
 		t.Fatal(err)
 	}
