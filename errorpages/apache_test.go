@@ -171,6 +171,9 @@ func startTomcat(t *testing.T) tomcat {
 // TestTomcat is the case that started it all: Apache httpd in front of
 // Tomcat, codes 400 to 405 and 500 to 504 from either side.
 func TestTomcat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Tomcat and four servers in front of it")
+	}
 	t.Parallel()
 	tc := startTomcat(t)
 
