@@ -43,9 +43,9 @@ func (d *download) transfer(ctx context.Context, next uint32, live bool) error {
 			j.slot.reset()
 		}
 	}()
-	slots := make([]*slot, d.o.Parallel+1)
-	for i := range slots {
-		slots[i] = d.newSlot()
+	slots := make([]*slot, 0, d.o.Parallel+1)
+	for len(slots) < cap(slots) {
+		slots = append(slots, d.newSlot())
 	}
 	start := func(f f4f.Fragment) {
 		j := &job{fragment: f, slot: slots[len(slots)-1], done: make(chan struct{})}

@@ -253,10 +253,8 @@ func Cases(s, other *Stream) Files {
 	f4m("rtmp", Manifest{Bootstrap: plain.Bytes(), Media: `<media url="rtmp://127.0.0.1/x" bootstrapInfoId="b0"/>`})
 	files["nomedia/index.f4m"] = []byte(`<manifest xmlns="http://ns.adobe.com/f4m/1.0"><id/></manifest>`)
 	files["loop/index.f4m"] = []byte(`<manifest xmlns="http://ns.adobe.com/f4m/2.0"><media href="index.f4m" bitrate="1"/></manifest>`)
-	deep := ""
 	for i := range 6 {
-		deep = fmt.Sprintf("deep/%d.f4m", i)
-		files[deep] = fmt.Appendf(nil, `<manifest><media href="%d.f4m" bitrate="1"/></manifest>`, i+1)
+		files[fmt.Sprintf("deep/%d.f4m", i)] = fmt.Appendf(nil, `<manifest><media href="%d.f4m" bitrate="1"/></manifest>`, i+1)
 	}
 	files["deep/index.f4m"] = files["deep/0.f4m"]
 	return files
