@@ -187,7 +187,7 @@ func fakeS3(t *testing.T, wrap func(http.Handler) http.Handler) Location {
 	if err := store.CreateBucket("backups"); err != nil {
 		t.Fatal(err)
 	}
-	var h http.Handler = gofakes3.New(store, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	h := gofakes3.New(store, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
 	if wrap != nil {
 		h = wrap(h)
 	}

@@ -119,7 +119,7 @@ func guess(ctx context.Context, f found, e Encryption) (*Manifest, error) {
 		}
 	}
 	head, err := bufio.NewReaderSize(r, 64).Peek(6)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", f, err)
 	}
 	m.Compression = codec.Detect(head)

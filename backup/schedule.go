@@ -55,7 +55,7 @@ func (s Schedule) Cron() (string, error) {
 		return "", err
 	}
 	t, _ := s.clock() // validated
-	when := ""
+	var when string
 	switch s.Every {
 	case "hour":
 		when = fmt.Sprintf("%d * * * *", t.Minute())
