@@ -8,7 +8,7 @@ var usualProps = props{lc: 3, lp: 0, pb: 2}
 
 // otherProps are tried beside the usual ones.
 func otherProps() []props {
-	return []props{{4, 0, 0}, {3, 0, 0}, {4, 0, 2}, {0, 2, 2}, {0, 4, 4}}
+	return []props{{4, 0, 0}, {4, 0, 2}, {3, 0, 0}, {0, 2, 2}, {0, 4, 4}}
 }
 
 const (
@@ -17,6 +17,8 @@ const (
 	// A longer one is judged by pieces of this size.
 	trialPiece  = 32 << 10
 	trialPieces = 12
+	// The fast presets take fewer, and fewer choices, to remain fast.
+	trialPiecesFast = 8
 	// In input this long a wider context is learnt in time.
 	longInput = 4 << 20
 )
@@ -51,9 +53,13 @@ func (e *encoder) chooseProps(src []byte, n int) props {
 	}
 	p := e.probe
 	pieces := min(n/trialPiece, trialPieces)
+	others := otherProps()
+	if !e.par.optimal {
+		pieces, others = min(pieces, trialPiecesFast), others[:2]
+	}
 	log := p.log[:0]
 	best, bestSize := usualProps, 0
-	for i, c := range append([]props{usualProps}, otherProps()...) {
+	for i, c := range append([]props{usualProps}, others...) {
 		p.model.reset(c)
 		size, replay := 0, log
 		for k := range pieces {

@@ -166,7 +166,7 @@ func preset(level int) params {
 	case 0:
 		return params{block: DefaultBlockSize, dict: 1 << 20, finder: hashChains, depth: 3, nice: 32, hashBits: 15}
 	case 1:
-		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 10, nice: 128, hashBits: 16}
+		return params{block: DefaultBlockSize, dict: 2 << 20, finder: hashChains, depth: 8, nice: 128, hashBits: 16}
 	case 2:
 		return params{block: DefaultBlockSize, dict: 4 << 20, finder: hashChains, depth: 28, nice: 273, hashBits: 17}
 	case 3:

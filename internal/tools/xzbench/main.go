@@ -28,6 +28,8 @@ func run(args []string, in io.Reader, out io.Writer) (err error) {
 		dict    = fs.Int("dict", 0, "farthest match in `bytes`; 0 means the preset's")
 		lzma    = fs.Bool("lzma", false, "write .lzma instead of .xz")
 		decode  = fs.Bool("d", false, "decompress instead")
+		kind    = fs.String("generate", "", "write -size bytes of input instead; the `kind` is sql")
+		size    = fs.Int("size", 32<<20, "how many `bytes` to generate")
 		profile = fs.String("cpuprofile", "", "write a CPU profile to `file`")
 	)
 	if err := fs.Parse(args); err != nil {
@@ -43,6 +45,13 @@ func run(args []string, in io.Reader, out io.Writer) (err error) {
 			return err
 		}
 		defer pprof.StopCPUProfile()
+	}
+	switch *kind {
+	case "":
+	case "sql":
+		return generateSQL(out, *size)
+	default:
+		return fmt.Errorf("cannot generate %q", *kind)
 	}
 	if *decode {
 		r, err := xz.NewReader(in)
