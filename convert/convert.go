@@ -397,6 +397,7 @@ const (
 	Planned   Status = "planned" // in a dry run
 	Failed    Status = "failed"
 	Skipped   Status = "skipped" // not something to convert
+	Pending   Status = "pending" // not reached before the run ended
 )
 
 // PageResult tells what became of one page.

@@ -826,7 +826,10 @@ func TestInterrupt(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	_, err := Run(ctx, o)
+	res, err := Run(ctx, o)
+	if n := len(res.Files); n != 3 || res.Files[0].Status != Converted || res.Files[2].Status != Pending {
+		t.Errorf("%d files: %+v", n, res)
+	}
 	if !errors.Is(err, context.Canceled) || exit.CodeOf(err) != exit.Interrupted {
 		t.Errorf("error %v", err)
 	}

@@ -125,10 +125,12 @@ func (r *runner) result() Result {
 			res.Failed++
 		case f.Status == Skipped:
 			res.Skipped++
-		case r.o.DryRun:
-			f.Status = Planned
 		case made == 0 && kept > 0:
 			f.Status = Kept
+		case r.o.DryRun && len(f.Output) > 0:
+			f.Status = Planned
+		case made == 0:
+			f.Status = Pending
 		}
 		res.Files = append(res.Files, *f)
 	}
