@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"opsbelt/internal/exit"
+	"opsbelt/internal/httpx"
 )
 
 const (
@@ -243,7 +244,7 @@ func (c *client) once(ctx context.Context, via *http.Client, address string, tak
 		e := &fetchError{url: show(address), status: resp.StatusCode, err: errors.New("the server answered " + strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode))}
 		e.temporary = resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout ||
 			resp.StatusCode == http.StatusTooEarly || resp.StatusCode == http.StatusTooManyRequests
-		e.wait = retryAfter(resp.Header)
+		e.wait, _ = httpx.RetryAfter(resp.Header)
 		if e.temporary && e.wait > maxRetryAfter {
 			e.temporary = false
 			e.err = fmt.Errorf("%w and wants %s of patience", e.err, e.wait)
@@ -280,23 +281,6 @@ func (c *client) bytes(ctx context.Context, address string, most int64, retries 
 		return err
 	})
 	return data, final, err
-}
-
-// retryAfter reads the header of that name: seconds or a date.
-func retryAfter(h http.Header) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	if n, err := strconv.ParseInt(v, 10, 32); err == nil {
-		return time.Duration(max(n, 0)) * time.Second
-	}
-	then, err := http.ParseTime(v)
-	if err != nil {
-		return 0
-	}
-	now, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		now = time.Now()
-	}
-	return max(0, then.Sub(now))
 }
 
 // sleep waits, unless the context ends first.

@@ -214,7 +214,7 @@ func (c *Client) once(ctx context.Context, req *http.Request) (*http.Response, e
 	if !e.Temporary() {
 		return nil, backoff.Permanent(e)
 	}
-	if d, ok := parseRetryAfter(resp.Header.Get("Retry-After"), resp.Header.Get("Date")); ok {
+	if d, ok := RetryAfter(resp.Header); ok {
 		if d > c.opts.MaxRetryAfter {
 			return nil, backoff.Permanent(exit.With(exit.TempFail, fmt.Errorf("%w (it wants %s of patience)", e, d)))
 		}
@@ -248,6 +248,11 @@ func (c *Client) Show(u *url.URL) string {
 		return v.Scheme + "://" + v.Host + "/…"
 	}
 	return v.String()
+}
+
+// RetryAfter is the pause that a response asks for, if it does.
+func RetryAfter(h http.Header) (time.Duration, bool) {
+	return parseRetryAfter(h.Get("Retry-After"), h.Get("Date"))
 }
 
 // parseRetryAfter reads a number of seconds or a date; date is the server's
