@@ -241,8 +241,11 @@ func (d *download) openOutput(ctx context.Context) (release func(), err error) {
 	}
 	return func() {
 		// Removed while it is held: who opened it before finds it locked.
-		_ = os.Remove(path)
+		err := os.Remove(path)
 		_ = held.Release() // ends with the process anyway
+		if err != nil {    // on Windows, open files stay
+			_ = os.Remove(path)
+		}
 	}, nil
 }
 

@@ -40,7 +40,7 @@ type Server struct {
 	files  Files
 	seen   []Request
 	count  map[string]int
-	stop   context.Context //nolint:containedctx // it ends with the test
+	stop   context.Context // ends with Stop
 	cancel func()
 	// Hook, if set, may answer a request, and reports whether it did.
 	Hook func(w http.ResponseWriter, r *http.Request) bool
