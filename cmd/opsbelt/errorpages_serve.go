@@ -163,7 +163,7 @@ A failed probe is exit code 13. What many servers cannot do is a warning, which
 	fs.StringVar(&o.Pages, "pages", "", "know the pages by the files that build wrote to this `directory`, as a template of your own needs")
 	fs.StringVar(&o.ErrorsURL, "url-path", "/_errors/", "expect the pages themselves under this `URL` path")
 	fs.StringArrayVar(&o.Probes, "probe", nil, "ask for an address that answers with a code, as `CODE=PATH` (repeatable)")
-	fs.StringArrayVar(&o.KeepJSON, "json-path", nil, "expect a JSON answer of the application at this `path` (repeatable)")
+	fs.StringArrayVar(&o.KeepJSON, "json-path", nil, "expect a JSON answer of the application at this `URL` path (repeatable)")
 	fs.StringSliceVar(&o.Langs, "lang", nil, "expect pages in these `languages`")
 	timeout = units.Duration(30 * time.Second)
 	fs.Var(&timeout, "timeout", "wait so long for each answer")
