@@ -1,5 +1,5 @@
 // Package codec compresses and decompresses streams in the formats that
-// opsbelt reads and writes: xz, lzma, zstd, gzip, and none.
+// opsbelt reads and writes: xz, lzma, zstd, gzip, bzip2, and none.
 //
 // It is the one place that knows which library does which format.
 package codec
@@ -7,7 +7,7 @@ package codec
 import (
 	"bufio"
 	"bytes"
-	"compress/bzip2"
+	stdbzip2 "compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +17,14 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"opsbelt/internal/bzip2"
 	"opsbelt/internal/xz"
 )
 
 // Format names a compressed format. The empty Format is None.
 type Format string
 
-// The formats. Bzip2 can only be read here.
+// The formats.
 const (
 	None  Format = "none"
 	XZ    Format = "xz"
@@ -34,7 +35,7 @@ const (
 )
 
 // WriteFormats lists the formats that NewWriter takes.
-func WriteFormats() []Format { return []Format{XZ, LZMA, Zstd, Gzip, None} }
+func WriteFormats() []Format { return []Format{XZ, LZMA, Zstd, Gzip, Bzip2, None} }
 
 // ParseFormat returns the format that s names, also by its usual extension.
 func ParseFormat(s string) (Format, error) {
@@ -47,10 +48,12 @@ func ParseFormat(s string) (Format, error) {
 		return Zstd, nil
 	case "gzip", "gz":
 		return Gzip, nil
+	case "bzip2", "bz2":
+		return Bzip2, nil
 	case "none", "":
 		return None, nil
 	}
-	return "", fmt.Errorf("%q is not a compression format; there are xz, lzma, zstd, gzip and none", s)
+	return "", fmt.Errorf("%q is not a compression format; there are xz, lzma, zstd, gzip, bzip2 and none", s)
 }
 
 // Set parses s; with Type and String it makes *Format a flag value.
@@ -99,6 +102,8 @@ func (f Format) Levels() (lo, hi, def int) {
 		return 1, 4, 2
 	case Gzip:
 		return 1, 9, 6
+	case Bzip2:
+		return 1, 9, 9
 	}
 	return 0, 0, 0
 }
@@ -157,6 +162,8 @@ func NewWriter(w io.Writer, f Format, o Options) (io.WriteCloser, error) {
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevel(level)), zstd.WithEncoderConcurrency(workers))
 	case Gzip:
 		return gzip.NewWriterLevel(w, level)
+	case Bzip2:
+		return bzip2.NewWriter(w, bzip2.Options{Level: level, Workers: workers})
 	}
 	return nil, fmt.Errorf("cannot write format %s", f)
 }
@@ -204,7 +211,7 @@ func NewReader(r io.Reader, f Format) (io.ReadCloser, error) {
 	case Gzip:
 		return gzip.NewReader(r)
 	case Bzip2:
-		return io.NopCloser(bzip2.NewReader(r)), nil
+		return io.NopCloser(stdbzip2.NewReader(r)), nil
 	}
 	return nil, fmt.Errorf("cannot read format %s", f)
 }
