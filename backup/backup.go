@@ -128,6 +128,19 @@ func (o Options) Validate() error {
 	}
 	add(o.codecOptions().Check(o.compression()))
 	add(o.Encryption.Validate())
+	if s, ok := o.Source.(*snapshot); ok {
+		add(s.o.Validate())
+		if o.Encryption.Enabled() && (s.o.Method == Tree || s.o.Method == SevenZip) {
+			add(fmt.Errorf("a snapshot of the method %s cannot be encrypted; one of the tar methods can", s.o.Method))
+		}
+		if s.o.Method == Tree {
+			for _, c := range o.Copies {
+				if u, err := c.parse(); err == nil && u != nil {
+					add(fmt.Errorf("copy %s: a snapshot of the method tree can be copied to directories only", c))
+				}
+			}
+		}
+	}
 	add(o.Retention.Validate())
 	add(o.Hooks.validate())
 	for _, c := range o.Copies {
@@ -279,9 +292,21 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return exit.With(exit.CodeOf(err), errors.Join(append([]error{err}, after...)...))
 	}
 	if len(r.res.Manifest.Skipped) > 0 {
-		after = append(after, fmt.Errorf("%d items were skipped", len(r.res.Manifest.Skipped)))
+		after = append(after, skipped(r.res.Manifest.Skipped))
 	}
 	return partial(ctx, errors.Join(after...))
+}
+
+// skipped is the error about what was not saved whole. The manifest has all
+// of it.
+func skipped(what []string) error {
+	const most = 20
+	shown := what[:min(len(what), most)]
+	text := strings.Join(shown, "; ")
+	if n := len(what) - len(shown); n > 0 {
+		text += fmt.Sprintf("; and %d more, see the manifest", n)
+	}
+	return fmt.Errorf("%d items were not saved whole: %s", len(what), text)
 }
 
 // partial gives the error of what follows a backup its code: the backup is
@@ -331,6 +356,11 @@ func (r *runner) tidy(ctx context.Context) ([]Entry, error) {
 			earlier = earlier[1:]
 		}
 	}
+	more, err := r.tidyIndexes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stale = append(stale, more...)
 	r.res.Cleaned = stale
 	return earlier, nil
 }

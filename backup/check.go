@@ -20,8 +20,8 @@ type VerifyOptions struct {
 	// every backup of the job that lies in the place.
 	Names      []string
 	Encryption Encryption
-	// NewCheck returns the check of what a manifest's stream must be; m is nil
-	// for a file without one. A nil function, or Check, checks nothing.
+	// NewCheck returns the check of what a manifest's stream must be; for a file
+	// without one, m is what its name and begin tell. A nil function, or Check, checks nothing.
 	NewCheck func(m *Manifest) Check
 	// TryRestore restores the stream somewhere, compares what came out with
 	// the manifest, and removes it again. Nil does without.
@@ -139,17 +139,20 @@ func (o *VerifyOptions) note(ctx context.Context, f found) {
 }
 
 func (o *VerifyOptions) check(ctx context.Context, f found) (Method, string, error) {
-	var check Check = noCheck{}
-	if o.NewCheck != nil {
-		if c := o.NewCheck(f.m); c != nil {
-			check = c
-		}
+	if f.m != nil && f.m.Container == ContainerTree {
+		return checkTree(ctx, f, func(n int64) { o.Progress(Verifying, n, f.m.Bytes) })
 	}
 	m := f.m
 	if m == nil {
 		var err error
 		if m, err = guess(ctx, f, o.Encryption); err != nil {
 			return ByHash, "", err
+		}
+	}
+	var check Check = noCheck{}
+	if o.NewCheck != nil {
+		if c := o.NewCheck(m); c != nil {
+			check = c
 		}
 	}
 	rc, err := f.p.open(ctx, f.name)
@@ -164,12 +167,28 @@ func (o *VerifyOptions) check(ctx context.Context, f found) (Method, string, err
 	if f.m == nil {
 		// Without a manifest there is nothing to compare with; that it can be
 		// read to its end is all that can be known.
-		if _, err := decodeInto(ctx, rc, m, o.Encryption, check, progress); err != nil {
+		n, err := decodeInto(ctx, rc, m, o.Encryption, check, progress)
+		if err != nil {
 			return ByContent, "", err
+		}
+		if fc, ok := check.(fileCheck); ok {
+			if ra, ok := rc.(io.ReaderAt); ok && m.Encryption == "" {
+				if err := fc.checkFile(ctx, ra, n); err != nil {
+					return ByContent, "", cause(ctx, err)
+				}
+			}
 		}
 		return ByContent, "there is no manifest: only that the file can be read to its end was verified", check.Complete()
 	}
-	return checkStream(ctx, rc, m, o.Encryption, check, progress)
+	method, note, err := checkStream(ctx, rc, m, o.Encryption, check, progress)
+	if fc, ok := check.(fileCheck); ok && err == nil && method == ByContent {
+		ra, ok := rc.(io.ReaderAt)
+		if !ok || m.Encryption != "" {
+			return ByHash, "only the stored bytes were verified: the archive does not lie in a directory", nil
+		}
+		err = cause(ctx, fc.checkFile(ctx, ra, m.Bytes))
+	}
+	return method, note, err
 }
 
 func (o *VerifyOptions) tryRestore(ctx context.Context, f found) error {

@@ -50,6 +50,7 @@ func (r *runner) copyTo(ctx context.Context, c Location) (err error) {
 	if d, ok := p.(*dirPlace); ok && d.path == r.dir.path {
 		return exit.Errorf(exit.Usage, "this is the backup directory itself")
 	}
+	r.warnSameDisk(p)
 	stale, err := p.clean(ctx, r.o.Job)
 	if err != nil {
 		return err
@@ -60,7 +61,11 @@ func (r *runner) copyTo(ctx context.Context, c Location) (err error) {
 	if err := r.tidyCopy(ctx, p); err != nil {
 		return err
 	}
-	if err := r.transfer(ctx, p); err != nil {
+	transfer := r.transfer
+	if r.res.Manifest.Container == ContainerTree {
+		transfer = r.transferTree
+	}
+	if err := transfer(ctx, p); err != nil {
 		if isFull(err) {
 			err = fmt.Errorf("the disk there is full: %w", err)
 		}
@@ -69,6 +74,20 @@ func (r *runner) copyTo(ctx context.Context, c Location) (err error) {
 	removed, err := pruneIn(ctx, p, r.o.Job, r.o.Retention, r.o.Now(), r.o.Log)
 	r.res.Pruned = append(r.res.Pruned, removed...)
 	return err
+}
+
+// warnSameDisk tells that a second copy on the same disk is lost with the
+// first.
+func (r *runner) warnSameDisk(p place) {
+	d, ok := p.(*dirPlace)
+	if !ok || r.res.Manifest.Kind != KindSnapshot {
+		return
+	}
+	a, err := r.dir.root.Stat(".")
+	b, err2 := d.root.Stat(".")
+	if err == nil && err2 == nil && sameDisk(a, b) {
+		r.warn(fmt.Sprintf("the copy in %s lies on the same disk as %s", d, r.dir))
+	}
 }
 
 // tidyCopy removes manifests of the job whose files never came: those of runs

@@ -122,8 +122,16 @@ func guess(ctx context.Context, f found, e Encryption) (*Manifest, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", f, err)
 	}
+	if string(head) == "7z\xbc\xaf\x27\x1c" {
+		m.Ext, m.Container = ".7z", Container7z
+		return m, nil
+	}
 	m.Compression = codec.Detect(head)
 	m.Ext = filepath.Ext(strings.TrimSuffix(base, m.Compression.Ext()))
+	switch m.Ext {
+	case ".tgz", ".tbz", ".tbz2", ".txz", ".tzst":
+		m.Ext = ".tar"
+	}
 	return m, nil
 }
 

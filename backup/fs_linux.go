@@ -11,3 +11,7 @@ import (
 func dropCache(f *os.File) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
+
+// syncFileSystem flushes the file system that f lies on: for many small files
+// one flush of all is faster than one of each.
+func syncFileSystem(f *os.File) { _ = unix.Syncfs(int(f.Fd())) }

@@ -53,3 +53,10 @@ func markAlive(f *os.File) {
 func isAlive(f *os.File) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
+
+// sameDisk reports whether both lie on one file system.
+func sameDisk(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, ok2 := b.Sys().(*syscall.Stat_t)
+	return ok && ok2 && x.Dev == y.Dev
+}

@@ -44,6 +44,7 @@ type Manifest struct {
 
 	Ext         string       `json:"ext"` // of the stream inside: ".sql"
 	Compression codec.Format `json:"compression"`
+	Container   string       `json:"container,omitempty"`  // ContainerTree, Container7z, or empty
 	Encryption  string       `json:"encryption,omitempty"` // "age" or empty
 
 	Warnings []string        `json:"warnings,omitempty"`

@@ -27,6 +27,19 @@ func FileName(t time.Time, name, ext string, n int) string {
 	return s + ext
 }
 
+// snapshotLayout ends the name of a snapshot: yymmdd_HHMMSS.
+const snapshotLayout = "060102_150405"
+
+// SnapshotName is FileName for snapshots, whose names begin with what they
+// are called: NAME_yymmdd_HHMMSS, and _2 for the second within a second.
+func SnapshotName(t time.Time, name, ext string, n int) string {
+	s := CleanName(name) + "_" + t.Format(snapshotLayout)
+	if n > 1 {
+		s += "_" + strconv.Itoa(n)
+	}
+	return s + ext
+}
+
 // CleanName makes of a job's or database's name one that every file system
 // takes and every shell takes unquoted: letters, digits and _ - . of any
 // script stay, anything else becomes an underscore, no dot or hyphen leads.
@@ -58,6 +71,9 @@ func CleanName(name string) string {
 // ".NAME.RANDOM.partial"), can be that of a backup or manifest of the job.
 func isOwn(name, job string) bool {
 	s := strings.TrimPrefix(name, ".")
+	if isSnapshotName(s, job) {
+		return true
+	}
 	if len(s) <= len(timeLayout) {
 		return false
 	}
@@ -66,4 +82,16 @@ func isOwn(name, job string) bool {
 	}
 	rest, ok := strings.CutPrefix(s[len(timeLayout):], "_"+CleanName(job))
 	return ok && rest != "" && (rest[0] == '.' || rest[0] == '-')
+}
+
+func isSnapshotName(s, job string) bool {
+	rest, ok := strings.CutPrefix(s, CleanName(job)+"_")
+	if !ok || len(rest) < len(snapshotLayout) {
+		return false
+	}
+	if _, err := time.Parse(snapshotLayout, rest[:len(snapshotLayout)]); err != nil {
+		return false
+	}
+	rest = rest[len(snapshotLayout):]
+	return rest == "" || rest[0] == '.' || rest[0] == '_'
 }

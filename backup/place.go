@@ -36,6 +36,7 @@ type place interface {
 type fileInfo struct {
 	name string
 	size int64
+	dir  bool // only of a directory: it is one itself, a tree
 }
 
 // Entry is one backup in a place: a manifest of a job, and what became of its
@@ -68,9 +69,9 @@ func entries(ctx context.Context, p place, job string, log *slog.Logger) ([]Entr
 	if err != nil {
 		return nil, err
 	}
-	size := make(map[string]int64, len(files))
+	there := make(map[string]fileInfo, len(files))
 	for _, f := range files {
-		size[f.name] = f.size
+		there[f.name] = f
 	}
 	var names []string
 	for _, f := range files {
@@ -110,11 +111,11 @@ func entries(ctx context.Context, p place, job string, log *slog.Logger) ([]Entr
 			continue
 		}
 		e := Entry{Manifest: m, State: Unproven}
-		n, there := size[m.File]
+		f, ok := there[m.File]
 		switch {
-		case !there:
+		case !ok:
 			e.State = Missing
-		case n != m.Bytes:
+		case f.dir != (m.Container == ContainerTree), !f.dir && f.size != m.Bytes:
 			e.State = Altered
 		case m.Verified != nil && !m.Verified.OK:
 			e.State = Damaged

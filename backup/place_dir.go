@@ -2,6 +2,8 @@ package backup
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"opsbelt/backup/archive"
 	"opsbelt/internal/atomicfile"
 	"opsbelt/internal/exit"
 )
@@ -100,7 +103,7 @@ func (d *dirPlace) list(context.Context) ([]fileInfo, error) {
 	}
 	var out []fileInfo
 	for _, e := range entries {
-		if !e.Type().IsRegular() || atomicfile.IsTemp(e.Name()) {
+		if !e.Type().IsRegular() && !e.IsDir() || atomicfile.IsTemp(e.Name()) {
 			continue
 		}
 		fi, err := e.Info()
@@ -110,7 +113,7 @@ func (d *dirPlace) list(context.Context) ([]fileInfo, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", d.path, err)
 		}
-		out = append(out, fileInfo{name: e.Name(), size: fi.Size()})
+		out = append(out, fileInfo{name: e.Name(), size: fi.Size(), dir: fi.IsDir()})
 	}
 	return out, nil
 }
@@ -204,9 +207,15 @@ func (d *dirPlace) clean(_ context.Context, job string) (removed []string, err e
 		if !atomicfile.IsTemp(name) || !isOwn(name, job) {
 			continue
 		}
+		if fi, err := d.root.Lstat(name); err == nil && fi.IsDir() {
+			if d.cleanTree(name) {
+				removed = append(removed, name)
+			}
+			continue
+		}
 		f, err := d.openFile(name)
 		if err != nil {
-			continue // a link, a directory, unreadable: not ours
+			continue // a link, unreadable: not ours
 		}
 		stale := !isAlive(f)
 		_ = f.Close()
@@ -218,6 +227,41 @@ func (d *dirPlace) clean(_ context.Context, job string) (removed []string, err e
 		}
 	}
 	return removed, nil
+}
+
+// cleanTree removes the directory of a dead writer.
+func (d *dirPlace) cleanTree(name string) bool {
+	f, err := d.root.Open(name)
+	if err != nil {
+		return false
+	}
+	stale := !isAlive(f)
+	_ = f.Close()
+	return stale && archive.RemoveTree(d.root, name) == nil
+}
+
+// removeTree removes a tree and its checksums. While it goes, it has the name
+// of an unfinished one, so that nobody takes the rest for a snapshot.
+func (d *dirPlace) removeTree(name string) error {
+	fi, err := d.root.Lstat(name)
+	if err == nil && !fi.IsDir() {
+		return exit.Errorf(exit.Denied, "%s is not a directory", d.file(name))
+	}
+	if err == nil {
+		var r [6]byte
+		_, _ = rand.Read(r[:]) // never fails since Go 1.24
+		going := "." + name + "." + hex.EncodeToString(r[:]) + ".partial"
+		if err = d.root.Rename(name, going); err == nil {
+			err = archive.RemoveTree(d.root, going)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := d.root.Remove(name + IndexExt); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // ctxReader stops reading when the context ends.

@@ -76,7 +76,11 @@ func pruneIn(ctx context.Context, p place, job string, policy retention.Policy, 
 // removeBackup removes the file, then its manifest, so that a file never
 // stays without one.
 func removeBackup(ctx context.Context, p place, e Entry) error {
-	if err := p.remove(ctx, e.File); err != nil && !isNotExist(err) {
+	if d, ok := p.(*dirPlace); ok && e.Container == ContainerTree {
+		if err := d.removeTree(e.File); err != nil {
+			return err
+		}
+	} else if err := p.remove(ctx, e.File); err != nil && !isNotExist(err) {
 		return err
 	}
 	return p.remove(ctx, e.File+ManifestExt)

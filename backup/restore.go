@@ -96,11 +96,31 @@ func Restore(ctx context.Context, o RestoreOptions) (Restored, error) {
 		log.Warn(note)
 	}
 
+	into := o.Into
+	if c, ok := into.(interface{ Chosen() Target }); ok {
+		into = c.Chosen()
+	}
+	dt, toDir := into.(*directoryTarget)
+	if m.Container == ContainerTree {
+		if !toDir {
+			return res, exit.Errorf(exit.Usage, "%s is a directory; it can be restored into a directory only", f)
+		}
+		dir, err := treeDir(f)
+		if err != nil {
+			return res, err
+		}
+		err = dt.loadTree(ctx, dir, func(n int64) { res.Bytes = n; o.Progress(Restoring, n, m.Bytes) })
+		return res, cause(ctx, err)
+	}
 	rc, err := f.p.open(ctx, f.name)
 	if err != nil {
 		return res, err
 	}
 	defer rc.Close()
+	if file, ok := rc.(*os.File); ok && toDir && m.Ext == ".7z" && m.Encryption == "" {
+		res.Bytes = m.Bytes
+		return res, cause(ctx, dt.loadFile(ctx, file))
+	}
 	plain, err := decoded(rc, m.Encryption != "", m.Compression, o.Encryption)
 	if err != nil {
 		return res, explainIdentity(err, f)

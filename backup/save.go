@@ -23,6 +23,9 @@ import (
 // save makes the file and its manifest.
 func (r *runner) save(ctx context.Context, earlier []Entry) error {
 	began := r.o.Now()
+	if c, ok := r.o.Source.(interface{ Close() }); ok {
+		defer c.Close()
+	}
 	subject, err := r.o.Source.Prepare(ctx)
 	if err != nil {
 		return err
@@ -43,19 +46,29 @@ func (r *runner) save(ctx context.Context, earlier []Entry) error {
 	if r.o.Encryption.Enabled() {
 		m.Encryption = "age"
 	}
+	m.Container = subject.Container
 	if m.Subject, err = details(subject.Details); err != nil {
 		return err
 	}
-	if m.File, err = r.freeName(began, m); err != nil {
+	if m.File, err = r.freeName(began, m, subject.NameFirst); err != nil {
 		return err
 	}
 
+	own, isSnapshot := r.o.Source.(*snapshot)
+	if isSnapshot && m.Container == ContainerTree {
+		return r.saveTree(ctx, own, m, subject.EstimatedBytes, earlier)
+	}
 	f, err := r.dir.create(m.File)
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
-	if err := r.write(ctx, f, m, subject.EstimatedBytes); err != nil {
+	if isSnapshot && m.Container == Container7z {
+		err = r.writeFile(ctx, own, f, m, subject.EstimatedBytes)
+	} else {
+		err = r.write(ctx, f, m, subject.EstimatedBytes)
+	}
+	if err != nil {
 		return r.explain(ctx, err)
 	}
 	// The compressor's memory is garbage now; the system may have it back
@@ -76,7 +89,7 @@ func (r *runner) save(ctx context.Context, earlier []Entry) error {
 }
 
 // freeName picks a name that nothing has, not even a dangling link.
-func (r *runner) freeName(began time.Time, m *Manifest) (string, error) {
+func (r *runner) freeName(began time.Time, m *Manifest, nameFirst bool) (string, error) {
 	t := began.Local()
 	if r.o.UTC {
 		t = began.UTC()
@@ -88,6 +101,9 @@ func (r *runner) freeName(began time.Time, m *Manifest) (string, error) {
 	const most = 1000
 	for n := 1; n <= most; n++ {
 		name := FileName(t, r.o.Job, ext, n)
+		if nameFirst {
+			name = SnapshotName(t, r.o.Job, ext, n)
+		}
 		free := true
 		for _, s := range []string{name, name + ManifestExt} {
 			fi, err := r.dir.root.Lstat(s)
@@ -97,7 +113,7 @@ func (r *runner) freeName(began time.Time, m *Manifest) (string, error) {
 			if err != nil {
 				return "", denied(err)
 			}
-			if !fi.Mode().IsRegular() {
+			if !fi.Mode().IsRegular() && !fi.IsDir() {
 				r.warn(fmt.Sprintf("%s is in the way and is not a regular file; it stays untouched", r.dir.file(s)))
 			}
 			free = false
@@ -115,6 +131,9 @@ func (r *runner) freeName(began time.Time, m *Manifest) (string, error) {
 func (r *runner) checkSpace(s Subject, earlier []Entry) error {
 	var need int64
 	for _, e := range earlier {
+		if s.Container == ContainerTree {
+			break // how much is shared with the one before shows in the end
+		}
 		if e.State == Good && e.Compression == r.o.compression() {
 			need = e.Bytes
 			break
@@ -122,7 +141,7 @@ func (r *runner) checkSpace(s Subject, earlier []Entry) error {
 	}
 	if need == 0 {
 		need = s.EstimatedBytes
-		if r.o.compression() != codec.None {
+		if r.o.compression() != codec.None || s.Container == Container7z {
 			need /= 10
 		}
 	}
@@ -195,20 +214,46 @@ func (r *runner) write(ctx context.Context, f *atomicfile.File, m *Manifest, tot
 	if err := f.Sync(); err != nil {
 		return err
 	}
+	m.RawBytes, m.Bytes = in.n, out.n
+	m.SHA256 = hex.EncodeToString(out.hash.Sum(nil))
+	if err := r.describe(m, content); err != nil || inline == nil {
+		return err
+	}
+	return inline.finish(m)
+}
+
+// writeFile has the source write a finished file, flushes it to the disk, and
+// fills in sizes, hash and content.
+func (r *runner) writeFile(ctx context.Context, s *snapshot, f *atomicfile.File, m *Manifest, total int64) error {
+	content, raw, err := s.writeFile(ctx, f.File, func(n int64) { r.o.Progress(Saving, n, total) })
+	if err != nil {
+		return err
+	}
+	// What was written is still in memory; the check that follows reads it
+	// from the disk.
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if m.Bytes, err = io.CopyBuffer(sum, ctxReader{ctx, f}, make([]byte, chunk)); err != nil {
+		return err
+	}
+	m.RawBytes, m.SHA256 = raw, hex.EncodeToString(sum.Sum(nil))
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return r.describe(m, content)
+}
+
+// describe notes in the manifest what was saved.
+func (r *runner) describe(m *Manifest, content Content) (err error) {
 	for _, w := range content.Warnings {
 		r.warn(w)
 	}
 	m.Warnings = append(m.Warnings, r.res.Warnings...)
 	m.Skipped = content.Skipped
-	if m.Content, err = details(content.Details); err != nil {
-		return err
-	}
-	m.RawBytes, m.Bytes = in.n, out.n
-	m.SHA256 = hex.EncodeToString(out.hash.Sum(nil))
-	if inline != nil {
-		return inline.finish(m)
-	}
-	return nil
+	m.Content, err = details(content.Details)
+	return err
 }
 
 // sink hashes and writes.

@@ -22,6 +22,8 @@ type Source interface {
 type Subject struct {
 	Kind           string   // what it is: "database", "snapshot"
 	Ext            string   // extension of the stream as a file, with its dot
+	Container      string   // ContainerTree, Container7z, or empty for a stream
+	NameFirst      bool     // files are called NAME_yymmdd_HHMMSS
 	EstimatedBytes int64    // size of the stream, 0 if unknown
 	Warnings       []string // what the user should know
 	Details        any      // goes into the manifest as JSON; may be nil

@@ -33,6 +33,9 @@ func (r *runner) verify(ctx context.Context, name string, m *Manifest) (Verifica
 			err = m.found(check)
 		}
 	}
+	if fc, ok := check.(fileCheck); ok && err == nil {
+		err = fc.checkFile(ctx, f, m.Bytes)
+	}
 	if err != nil {
 		return Verification{}, r.unverified(ctx, err)
 	}
@@ -149,7 +152,7 @@ func checkStream(ctx context.Context, stored io.Reader, m *Manifest, e Encryptio
 		return method, note, exit.Errorf(exit.Corrupt, "the file's SHA-256 is %s, its manifest says %s", sum, m.SHA256)
 	case cerr != nil:
 		return method, note, cerr
-	case method == ByContent && n != m.RawBytes:
+	case method == ByContent && m.Container == "" && n != m.RawBytes:
 		return method, note, exit.Errorf(exit.Corrupt, "the content has %d bytes, its manifest says %d", n, m.RawBytes)
 	case method == ByContent:
 		return method, note, check.Complete()

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"opsbelt/backup"
+	"opsbelt/backup/archive"
 	"opsbelt/backup/dump"
 	"opsbelt/backup/retention"
 	"opsbelt/internal/buildinfo"
@@ -36,7 +37,7 @@ const (
 func newBackupCmd(a *app) *cobra.Command {
 	return group("backup", "Make, check and restore backups",
 		"Makes backups that are compressed, verified, copied and pruned, and restores\nthem.",
-		newBackupDBCmd(a), newBackupRunCmd(a), newBackupListCmd(a), newBackupVerifyCmd(a),
+		newBackupDBCmd(a), newBackupSnapshotCmd(a), newBackupRunCmd(a), newBackupListCmd(a), newBackupVerifyCmd(a),
 		newBackupRestoreCmd(a), newBackupPruneCmd(a), newBackupScheduleCmd(a))
 }
 
@@ -134,12 +135,18 @@ type backupRun struct {
 }
 
 func (o *backupRun) addFlags(fs *pflag.FlagSet) {
+	o.compress = codec.XZ
+	fs.Var(&o.compress, "compress", "compress as `format`: xz, zstd, gzip, bzip2, lzma or none")
+	o.addCommonFlags(fs)
+}
+
+// addCommonFlags adds the flags but for the format, which a snapshot's method
+// tells.
+func (o *backupRun) addCommonFlags(fs *pflag.FlagSet) {
 	o.place.addFlags(fs)
 	fs.StringVar(&o.name, "name", "", "call the backups `name` instead of what the job or the database is called")
 	fs.BoolVar(&o.utc, "utc", false, "tell the time in file names in UTC instead of local time")
-	o.compress = codec.XZ
-	fs.Var(&o.compress, "compress", "compress as `format`: xz, zstd, gzip, lzma or none")
-	fs.IntVar(&o.level, "level", codec.DefaultLevel, "compress at this `level`: xz, lzma 0-9, gzip 1-9, zstd 1-4; -1 is the format's default")
+	fs.IntVar(&o.level, "level", codec.DefaultLevel, "compress at this `level`: xz, lzma 0-9, gzip, bzip2 1-9, zstd 1-4; -1 is the format's default")
 	fs.IntVar(&o.workers, "workers", 0, "compress with this `number` of processors; 0 means all")
 	o.keys.addFlags(fs)
 	o.keep.addFlags(fs)
@@ -425,7 +432,7 @@ or --json.`,
 // backupJobs lists the jobs of the configuration with their section.
 func (a *app) backupJobs() (names []string, section map[string]string) {
 	section = map[string]string{}
-	for _, s := range []string{backupDBSection} {
+	for _, s := range []string{backupDBSection, backupSnapshotSection} {
 		for _, name := range a.cfg.Children(strings.Split(s, ".")...) {
 			names = append(names, name)
 			section[name] = s
@@ -471,8 +478,8 @@ func newBackupRunCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run JOB...",
 		Short: "Run jobs of the configuration, as cron does",
-		Long: `Runs jobs of the configuration, the sections [backup.db.JOB]. With several
-jobs, one that fails does not keep the others from running; if some fail and
+		Long: `Runs jobs of the configuration, the sections [backup.db.JOB] and
+[backup.snapshot.JOB]. With several jobs, one that fails does not keep the others from running; if some fail and
 some do not, the exit code is 3.
 
 On success nothing is printed unless standard output is a terminal, or with -v
@@ -527,6 +534,9 @@ func (a *app) runJob(ctx context.Context, job string) error {
 	sub := *a
 	sub.origins = map[string]string{}
 	cmd := newBackupDBCmd(&sub)
+	if _, section := a.backupJobs(); section[job] == backupSnapshotSection {
+		cmd = newBackupSnapshotCmd(&sub)
+	}
 	cmd.SetContext(ctx)
 	if err := cmd.Flags().Set("job", job); err != nil {
 		return err
@@ -547,6 +557,8 @@ type backupSelection struct {
 func (o *backupSelection) addFlags(a *app, cmd *cobra.Command) {
 	o.place.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&o.name, "name", "", "the backups that are called `name`, if not as the job")
+	cmd.Flags().StringVar(&o.name, "prefix", "", "the same as --name")
+	_ = cmd.Flags().MarkHidden("prefix")
 	cmd.Flags().String("job", "", "the backups of the job `name` of the configuration")
 	_ = cmd.RegisterFlagCompletionFunc("job", a.completeJobs)
 }
@@ -585,13 +597,18 @@ func errNoPlace() error {
 func newBackupListCmd(a *app) *cobra.Command {
 	var sel backupSelection
 	var keep backupKeep
+	var keys backupKeys
+	var content string
 	cmd := &cobra.Command{
 		Use:   "list [JOB]",
 		Short: "List backups, and why each is kept",
 		Long: `Lists the backups of a job, or all that lie in a directory: when each was made,
 its size, what share of the original that is, whether and how it was verified,
 and what retention would do with it. Whether a file is there and has its
-recorded size is looked at; for more, use: opsbelt backup verify`,
+recorded size is looked at; for more, use: opsbelt backup verify
+
+With --content it lists the files in one backup of a directory instead, or in
+any tar or 7z archive.`,
 		Example:           "  opsbelt backup list forum\n  opsbelt backup list --to /var/backups/forum --json\n  opsbelt backup list forum --from s3://backups/forum",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeJobs,
@@ -599,6 +616,13 @@ recorded size is looked at; for more, use: opsbelt backup verify`,
 			job, err := sel.settle(a, cmd, strings.Join(args, ""))
 			if err != nil {
 				return err
+			}
+			if content != "" {
+				o := backup.RestoreOptions{At: sel.at(), Job: job, Name: content, Log: a.log}
+				if o.Encryption, err = keys.resolve(cmd.Context()); err != nil {
+					return err
+				}
+				return a.printContents(cmd.Context(), o)
 			}
 			if sel.at() == "" {
 				return errNoPlace()
@@ -615,6 +639,9 @@ recorded size is looked at; for more, use: opsbelt backup verify`,
 	sel.addFlags(a, cmd)
 	sel.addFrom(cmd)
 	keep.addFlags(cmd.Flags())
+	keys.addReadFlags(cmd.Flags())
+	cmd.Flags().StringVar(&content, "content", "", "list what is in this `backup`: a file, or latest")
+	markPerCall(cmd.Flags(), "content")
 	a.addJSON(cmd)
 	return cmd
 }
@@ -668,7 +695,7 @@ is removed again, and its tables and rows are compared with the dump's.`,
 			if sel.at() == "" && (len(args) == 0 || slices.Contains(args, backup.Latest)) {
 				return errNoPlace()
 			}
-			o := backup.VerifyOptions{At: sel.at(), Job: job, Names: args, NewCheck: backup.DatabaseCheck, Log: a.log, Now: a.now}
+			o := backup.VerifyOptions{At: sel.at(), Job: job, Names: args, NewCheck: backup.ContentCheck, Log: a.log, Now: a.now}
 			if o.Encryption, err = keys.resolve(cmd.Context()); err != nil {
 				return err
 			}
@@ -782,9 +809,10 @@ func newBackupRestoreCmd(a *app) *cobra.Command {
 	var db backupDB
 	var into string
 	var yes, clean bool
+	var only []string
 	cmd := &cobra.Command{
 		Use:   "restore FILE|latest --into TARGET",
-		Short: "Restore a backup into a database, a file or a pipe",
+		Short: "Restore a backup into a database, a directory, a file or a pipe",
 		Long: `Restores a backup after it was verified, decrypting and decompressing it. TARGET
 is
 
@@ -793,6 +821,9 @@ is
   database:NAME   a database of the server, made if it does not exist; for an
                   SQLite backup the database file
   original        the databases that the dump names, where they were
+
+The backup of a directory is restored into the directory TARGET; with --only, no
+more of it than what matches. Nothing is ever written outside of TARGET.
 
 Without a prefix, a text with a slash, or ending in .sql or .dump, is a file and
 anything else a database; for an SQLite backup it is the database file.
@@ -813,7 +844,7 @@ job tell how to reach the server.`,
 			}
 			o := backup.RestoreOptions{
 				At: sel.at(), Job: job, Name: args[0], Overwrite: yes || clean && yes,
-				NewCheck: backup.DatabaseCheck, Log: a.log,
+				NewCheck: backup.ContentCheck, Log: a.log,
 			}
 			if clean && !yes {
 				return exit.Hintf(exit.Errorf(exit.Usage, "--clean removes what the target holds"), "give --yes too if that is meant")
@@ -830,7 +861,7 @@ job tell how to reach the server.`,
 			if err != nil {
 				return err
 			}
-			o.Into = &restoreTarget{a: a, into: into, server: server, clean: clean}
+			o.Into = &restoreTarget{a: a, into: into, server: server, clean: clean, only: archive.ExtractOptions{Only: only, Overwrite: yes}}
 			bars := &stages{a: a, ctx: cmd.Context()}
 			if into != "-" || !a.streams.OutTTY {
 				o.Progress = bars.report
@@ -853,6 +884,9 @@ job tell how to reach the server.`,
 	db.addServerFlags(cmd.Flags())
 	cmd.Flags().StringVar(&into, "into", "", "restore into `target`; see above")
 	cmd.Flags().BoolVar(&yes, "yes", false, "overwrite what exists")
+	cmd.Flags().BoolVar(&yes, "overwrite", false, "the same as --yes")
+	cmd.Flags().StringArrayVar(&only, "only", nil, "of a directory, restore what matches `pattern`, as in a .gitignore file; repeatable")
+	markPerCall(cmd.Flags(), "only", "overwrite")
 	cmd.Flags().BoolVar(&clean, "clean", false, "remove the target database with all it holds first; needs --yes")
 	a.addJSON(cmd)
 	return cmd
@@ -864,8 +898,12 @@ type restoreTarget struct {
 	into   string
 	server dump.Options
 	clean  bool
+	only   archive.ExtractOptions
 	chosen backup.Target
 }
+
+// Chosen is the target that Occupied chose.
+func (t *restoreTarget) Chosen() backup.Target { return t.chosen }
 
 func (t *restoreTarget) Occupied(ctx context.Context, m *backup.Manifest) (string, error) {
 	t.chosen = t.choose(m)
@@ -882,6 +920,9 @@ func (t *restoreTarget) choose(m *backup.Manifest) backup.Target {
 	}
 	if path, ok := strings.CutPrefix(t.into, "file:"); ok {
 		return backup.ToFile(path)
+	}
+	if m.Kind == backup.KindSnapshot || m.Ext == ".tar" || m.Ext == ".7z" {
+		return backup.ToDirectory(t.into, t.only)
 	}
 	engine := t.server.Engine
 	if info, ok := backup.DatabaseInfo(m); ok {
