@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"opsbelt/backup/archive"
 	"opsbelt/internal/atomicfile"
@@ -208,7 +209,7 @@ func (d *dirPlace) clean(_ context.Context, job string) (removed []string, err e
 			continue
 		}
 		if fi, err := d.root.Lstat(name); err == nil && fi.IsDir() {
-			if d.cleanTree(name) {
+			if isSnapshotName(strings.TrimPrefix(name, "."), job) && d.cleanTree(name) {
 				removed = append(removed, name)
 			}
 			continue

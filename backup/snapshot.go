@@ -94,6 +94,8 @@ func Snapshot(o SnapshotOptions) Source {
 type snapshot struct {
 	o   SnapshotOptions
 	src *archive.Source
+
+	prepared func() // called after a look at the directory, if set; for tests
 }
 
 // SnapshotInfo is what a manifest tells about the directory that was saved.
@@ -132,6 +134,9 @@ func (s *snapshot) Prepare(ctx context.Context) (Subject, error) {
 		return Subject{}, err
 	}
 	s.src = src
+	if s.prepared != nil {
+		s.prepared()
+	}
 	sub := Subject{
 		Kind: KindSnapshot, Ext: ".tar", EstimatedBytes: src.Bytes, NameFirst: true,
 		Details: SnapshotInfo{Directory: src.Dir(), Method: s.o.Method, Exclude: s.o.Exclude},

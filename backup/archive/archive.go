@@ -39,7 +39,8 @@ func (m *Member) IsFile() bool { return m.Mode.IsRegular() && !m.Hard }
 func (m *Member) IsLink() bool { return m.Mode&fs.ModeSymlink != 0 }
 
 // Sink takes members. The content of a file has exactly the size that its
-// member says, and is read to its end.
+// member says, and is read
+// to its end, or not at all.
 type Sink interface {
 	Add(m Member, content io.Reader) error
 }

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -116,6 +117,12 @@ func Read7z(r io.ReaderAt, size int64, sink Sink) (err error) {
 			err = exit.Errorf(exit.Corrupt, "the archive cannot be read: %v", p)
 		}
 	}()
+	// An archive of nothing is its signature header alone, with a size of 0
+	// for the header that would follow.
+	head := make([]byte, 32)
+	if _, err := r.ReadAt(head, 0); err == nil && size == 32 && string(head[:6]) == "7z\xbc\xaf\x27\x1c" && binary.LittleEndian.Uint64(head[20:]) == 0 {
+		return nil
+	}
 	z, err := reader.NewReader(r, size)
 	if err != nil {
 		return corrupt(err)

@@ -438,8 +438,8 @@ func (s *Source) sendFile(ctx context.Context, sink Sink, it item, m Member, o S
 	if err := sink.Add(m, c); err != nil {
 		return false, err
 	}
-	if c.left > 0 {
-		return false, fmt.Errorf("%s: %d bytes were not taken", Show(it.path), c.left)
+	if c.left == m.Size && m.Size > 0 {
+		return true, nil // not wanted
 	}
 	now, err := f.Stat()
 	switch {
