@@ -68,7 +68,7 @@ func TestTransform(t *testing.T) {
 		check(t, s, []byte(text))
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 3000 {
+	for range rounds(3000) {
 		n := 1 + r.IntN(60)
 		b := make([]byte, n)
 		letters := 1 + r.IntN(4)
@@ -101,6 +101,9 @@ func TestTransform(t *testing.T) {
 // TestTransformOfText: in real text, stretches of equal bytes meet every case.
 func TestTransformOfText(t *testing.T) {
 	data := noLongRuns(corpus(t))
+	if testing.Short() {
+		data = data[:600_000]
+	}
 	s := newSorter(300_000)
 	got := make([]byte, 300_000)
 	for len(data) > 0 {
@@ -118,7 +121,7 @@ func TestTransformOfText(t *testing.T) {
 func TestHopsDiffer(t *testing.T) {
 	s := newSorter(20000)
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 300 {
+	for range rounds(300) {
 		var b []byte
 		for range 40 {
 			b = append(b, "abbbbbbbb"[:2+r.IntN(3)]...)
@@ -127,6 +130,14 @@ func TestHopsDiffer(t *testing.T) {
 		}
 		check(t, s, noLongRuns(b))
 	}
+}
+
+// rounds is n, or a tenth of it where time is short.
+func rounds(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
 }
 
 func noLongRuns(b []byte) []byte {

@@ -38,12 +38,16 @@ func compress(tb testing.TB, data []byte, o Options) []byte {
 
 func samples() map[string][]byte {
 	r := rand.New(rand.NewPCG(3, 4))
+	length := 450_000
+	if testing.Short() {
+		length = 120_000
+	}
 	noise := make([]byte, 250_000)
 	for i := range noise {
 		noise[i] = byte(r.Uint32())
 	}
 	words := []byte{}
-	for len(words) < 450_000 {
+	for len(words) < length {
 		words = fmt.Appendf(words, "row %d of %d, ", r.IntN(5000), r.IntN(12))
 	}
 	s := map[string][]byte{
@@ -61,7 +65,11 @@ func samples() map[string][]byte {
 		s[fmt.Sprintf("run %d", n)] = append(bytes.Repeat([]byte{'a'}, n), 'b')
 	}
 	// Sizes around the end of a block, with and without a run across it.
-	for d := -3; d <= 6; d++ {
+	from, to := -3, 6
+	if testing.Short() {
+		from, to = 0, 1
+	}
+	for d := from; d <= to; d++ {
 		s[fmt.Sprintf("block%+d", d)] = noise[:100_000-reserve+d]
 		s[fmt.Sprintf("run at block%+d", d)] = append(append([]byte{}, noise[:100_000-reserve+d-5]...), bytes.Repeat([]byte{7}, 700)...)
 	}
