@@ -631,7 +631,7 @@ func TestHooks(t *testing.T) {
 		t.Skip("written for a POSIX shell")
 	}
 	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
-	show := `echo "$OPSBELT_STATUS $OPSBELT_JOB $OPSBELT_EXIT_CODE $(basename "$OPSBELT_FILE") $OPSBELT_ERROR" >> ` + out
+	show := `echo "$OPSBELT_HOOK_STATUS $OPSBELT_HOOK_JOB $OPSBELT_HOOK_EXIT_CODE $(basename "$OPSBELT_HOOK_FILE") $OPSBELT_HOOK_ERROR" >> ` + out
 	o := fast(dir, &textSource{body: text(1000)})
 	o.Hooks = Hooks{Before: show, After: show}
 	res, err := Run(t.Context(), o)

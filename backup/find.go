@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"opsbelt/internal/codec"
@@ -64,6 +65,11 @@ func find(ctx context.Context, at Location, job, name string, log *slog.Logger) 
 		if err != nil {
 			return found{}, err
 		}
+		if job == "" {
+			if err := oneJob(es, p); err != nil {
+				return found{}, err
+			}
+		}
 		for _, e := range es {
 			if e.State == Good || e.State == Unproven {
 				f.name, f.m = e.File, e.Manifest
@@ -88,6 +94,22 @@ func find(ctx context.Context, at Location, job, name string, log *slog.Logger) 
 		return found{}, err
 	}
 	return f, r.Close()
+}
+
+// oneJob refuses to guess whose latest backup is meant.
+func oneJob(es []Entry, p place) error {
+	var jobs []string
+	for _, e := range es {
+		if !slices.Contains(jobs, e.Job) {
+			jobs = append(jobs, e.Job)
+		}
+	}
+	if len(jobs) < 2 {
+		return nil
+	}
+	slices.Sort(jobs)
+	return exit.Hintf(exit.Errorf(exit.Usage, "there are backups of several jobs in %s: %s", p, strings.Join(jobs, ", ")),
+		"say which one with --name, or name the file")
 }
 
 // openReadable opens a place to read from. Unlike for writing, it does not

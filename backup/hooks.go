@@ -22,16 +22,16 @@ const DefaultHookTimeout = 10 * time.Minute
 // around a backup. They get the environment of the program and, as far as
 // each is known,
 //
-//	OPSBELT_JOB         name of the job
-//	OPSBELT_DIR         directory of the backups
-//	OPSBELT_STATUS      "start" before; "success", "partial" or "failure" after
-//	OPSBELT_EXIT_CODE   after: what the program would exit with
-//	OPSBELT_ERROR       after: the error message
-//	OPSBELT_FILE        after: path of the new backup
-//	OPSBELT_MANIFEST    after: path of its manifest
-//	OPSBELT_BYTES       after: its size
-//	OPSBELT_RAW_BYTES   after: the size before compression
-//	OPSBELT_SHA256      after: its SHA-256
+//	OPSBELT_HOOK_JOB         name of the job
+//	OPSBELT_HOOK_DIR         directory of the backups
+//	OPSBELT_HOOK_STATUS      "start" before; "success", "partial" or "failure" after
+//	OPSBELT_HOOK_EXIT_CODE   after: what the program would exit with
+//	OPSBELT_HOOK_ERROR       after: the error message
+//	OPSBELT_HOOK_FILE        after: path of the new backup
+//	OPSBELT_HOOK_MANIFEST    after: path of its manifest
+//	OPSBELT_HOOK_BYTES       after: its size
+//	OPSBELT_HOOK_RAW_BYTES   after: the size before compression
+//	OPSBELT_HOOK_SHA256      after: its SHA-256
 type Hooks struct {
 	Before  string        // its failure means no backup
 	After   string        // runs in any case; its failure makes the run a partial success
@@ -88,29 +88,29 @@ func (r *runner) hook(ctx context.Context, kind hookKind, sofar error) error {
 }
 
 func (r *runner) hookEnv(kind hookKind, sofar error) []string {
-	env := []string{"OPSBELT_JOB=" + r.o.Job, "OPSBELT_DIR=" + r.dir.path}
+	env := []string{"OPSBELT_HOOK_JOB=" + r.o.Job, "OPSBELT_HOOK_DIR=" + r.dir.path}
 	if kind == beforeHook {
-		return append(env, "OPSBELT_STATUS=start")
+		return append(env, "OPSBELT_HOOK_STATUS=start")
 	}
 	status := string(Succeeded)
 	code := exit.CodeOf(sofar)
 	if sofar != nil {
 		status = string(Failure)
-		env = append(env, "OPSBELT_ERROR="+strings.ReplaceAll(sofar.Error(), "\x00", ""))
+		env = append(env, "OPSBELT_HOOK_ERROR="+strings.ReplaceAll(sofar.Error(), "\x00", ""))
 	}
 	if m := r.res.Manifest; m != nil {
 		if sofar != nil {
 			status, code = string(Incident), exit.Partial
 		}
 		env = append(env,
-			"OPSBELT_FILE="+r.res.Path,
-			"OPSBELT_MANIFEST="+r.res.Path+ManifestExt,
-			"OPSBELT_BYTES="+strconv.FormatInt(m.Bytes, 10),
-			"OPSBELT_RAW_BYTES="+strconv.FormatInt(m.RawBytes, 10),
-			"OPSBELT_SHA256="+m.SHA256,
+			"OPSBELT_HOOK_FILE="+r.res.Path,
+			"OPSBELT_HOOK_MANIFEST="+r.res.Path+ManifestExt,
+			"OPSBELT_HOOK_BYTES="+strconv.FormatInt(m.Bytes, 10),
+			"OPSBELT_HOOK_RAW_BYTES="+strconv.FormatInt(m.RawBytes, 10),
+			"OPSBELT_HOOK_SHA256="+m.SHA256,
 		)
 	}
-	return append(env, "OPSBELT_STATUS="+status, fmt.Sprintf("OPSBELT_EXIT_CODE=%d", code))
+	return append(env, "OPSBELT_HOOK_STATUS="+status, fmt.Sprintf("OPSBELT_HOOK_EXIT_CODE=%d", code))
 }
 
 // capped keeps the first part of what a hook prints.

@@ -31,6 +31,7 @@ type app struct {
 
 	cfg     *config.Config          // nil until loaded
 	origins map[string]string       // flag -> where its value came from, for messages
+	kept    map[string]string       // secrets taken out of the environment, by variable
 	checks  map[string]func() error // section -> check of the options its command would run with
 	started bool                    // a command's own work has begun
 	closers []func() error
@@ -66,6 +67,7 @@ func run(ctx context.Context, args []string, s *streams.Streams, getenv func(str
 		getenv:  getenv,
 		now:     time.Now,
 		origins: map[string]string{},
+		kept:    map[string]string{},
 		checks:  map[string]func() error{},
 	}
 	a.log = a.consoleLogger()
@@ -75,9 +77,9 @@ func run(ctx context.Context, args []string, s *streams.Streams, getenv func(str
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if s.OutBroken() {
+	if s.OutBroken() && (err == nil || errors.Is(err, streams.ErrClosed)) {
 		// The reader had enough, as in `opsbelt … | head`: nothing to say.
-		err = exit.With(exit.ClosedPipe, errors.New("standard output was closed"))
+		err = exit.With(exit.ClosedPipe, streams.ErrClosed)
 	} else if err != nil {
 		err = a.explain(ctx, root, err)
 		a.report(err)

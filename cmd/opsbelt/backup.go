@@ -264,8 +264,8 @@ type backupDB struct {
 
 // useTempDir makes a directory for password files and consistent copies. The
 // function that it returns removes it.
-func (o *backupDB) useTempDir(ctx context.Context, a *app) (func(), error) {
-	dir, remove, stale, err := tempdir.New(ctx)
+func (o *backupDB) useTempDir(a *app) (func(), error) {
+	dir, remove, stale, err := tempdir.New()
 	if err != nil {
 		return nil, fmt.Errorf("temporary directory: %w", err)
 	}
@@ -407,12 +407,12 @@ or --json.`,
 			db.path = args[0]
 		}
 		ctx := cmd.Context()
-		done, err := db.useTempDir(ctx, a)
-		if err != nil {
-			return err
+		var bo backup.Options
+		done, err := db.useTempDir(a)
+		if err == nil {
+			defer done()
+			bo, err = make(ctx)
 		}
-		defer done()
-		bo, err := make(ctx)
 		report := o.report.reporter(a, bo.Dir)
 		if err != nil {
 			// The job's people hear of this too: it is why there is no backup.
@@ -537,6 +537,7 @@ func (a *app) runJob(ctx context.Context, job string) error {
 	if _, section := a.backupJobs(); section[job] == backupSnapshotSection {
 		cmd = newBackupSnapshotCmd(&sub)
 	}
+	sub.global = a.global // the flags of the new command began with their defaults
 	cmd.SetContext(ctx)
 	if err := cmd.Flags().Set("job", job); err != nil {
 		return err
@@ -700,7 +701,7 @@ is removed again, and its tables and rows are compared with the dump's.`,
 				return err
 			}
 			if restore {
-				done, err := db.useTempDir(cmd.Context(), a)
+				done, err := db.useTempDir(a)
 				if err != nil {
 					return err
 				}
@@ -852,7 +853,7 @@ job tell how to reach the server.`,
 			if o.Encryption, err = keys.resolve(cmd.Context()); err != nil {
 				return err
 			}
-			done, err := db.useTempDir(cmd.Context(), a)
+			done, err := db.useTempDir(a)
 			if err != nil {
 				return err
 			}

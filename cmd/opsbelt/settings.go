@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -142,7 +144,7 @@ func (a *app) loadConfig() error {
 func (a *app) scratch() *app {
 	return &app{
 		streams: a.streams, console: a.console, getenv: a.getenv, now: a.now, log: a.log, cfg: a.cfg,
-		origins: map[string]string{}, checks: map[string]func() error{},
+		origins: map[string]string{}, kept: a.kept, checks: map[string]func() error{},
 	}
 }
 
@@ -377,7 +379,46 @@ func (a *app) settle(cmd *cobra.Command) error {
 			sections = append(sections, last+"."+job)
 		}
 	}
-	return a.fill(cmd.Flags(), "", sections...)
+	if err := a.fill(cmd.Flags(), "", sections...); err != nil {
+		return err
+	}
+	return a.takeSecrets(cmd.Context(), cmd.Flags())
+}
+
+// isSecret tells the keys that hold a secret themselves.
+func isSecret(f *pflag.Flag) bool { return len(f.Annotations[configOnly]) > 0 }
+
+// takeSecrets moves the secrets that stand in variables of the environment
+// into their keys, and out of the environment: the programs that are run would
+// inherit them.
+func (a *app) takeSecrets(ctx context.Context, fs *pflag.FlagSet) error {
+	var errs []error
+	fs.VisitAll(func(f *pflag.Flag) {
+		source := fs.Lookup(f.Name + "-env")
+		if !isSecret(f) || source == nil || source.Value.String() == "" || f.Changed {
+			return // of two sources, whoever resolves the secret complains
+		}
+		name := source.Value.String()
+		text, ok := a.kept[name]
+		if !ok {
+			v, err := secret.Source{Env: name}.Resolve(ctx)
+			if err != nil {
+				errs = append(errs, err)
+				return
+			}
+			text = v.Reveal()
+		}
+		errs = append(errs, f.Value.Set(text), source.Value.Set(""))
+		a.hideEnv(name, text)
+	})
+	return errors.Join(errs...)
+}
+
+// hideEnv takes a variable out of the environment, and keeps its value for
+// further jobs of this run.
+func (a *app) hideEnv(name, value string) {
+	a.kept[name] = value
+	_ = os.Unsetenv(name) // fails only for names that cannot be set either
 }
 
 // findJob returns an error that lists the jobs there are unless job is one.
@@ -423,6 +464,9 @@ func (a *app) fill(fs *pflag.FlagSet, prefix string, sections ...string) error {
 			}
 			f.Changed = true
 			a.origins[f.Name] = "environment variable " + envName(f.Name)
+			if isSecret(f) {
+				a.hideEnv(envName(f.Name), env)
+			}
 		default:
 			e, ok := entries[f.Name]
 			if !ok {
@@ -459,6 +503,9 @@ func (a *app) env(f *pflag.Flag) (string, bool) {
 		return "", false
 	}
 	v := a.getenv(envName(f.Name))
+	if kept, ok := a.kept[envName(f.Name)]; ok && v == "" {
+		v = kept
+	}
 	return v, v != ""
 }
 
@@ -494,6 +541,11 @@ func isPath(f *pflag.Flag) bool {
 func besideFile(config, path string) string {
 	if path == "" || path == "-" || filepath.IsAbs(path) || strings.Contains(path, "://") {
 		return path
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, rest)
+		}
 	}
 	if abs, err := filepath.Abs(config); err == nil {
 		config = abs

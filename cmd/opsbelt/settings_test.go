@@ -59,7 +59,7 @@ func testApp(cfg *config.Config, env map[string]string) *app {
 	s, _, _ := streams.Test("")
 	return &app{
 		streams: s, console: &console{w: s.Err}, getenv: func(k string) string { return env[k] },
-		now: time.Now, cfg: cfg, origins: map[string]string{}, checks: map[string]func() error{},
+		now: time.Now, cfg: cfg, origins: map[string]string{}, kept: map[string]string{}, checks: map[string]func() error{},
 	}
 }
 
@@ -154,5 +154,45 @@ func TestEnvironmentMistake(t *testing.T) {
 	err := testApp(&config.Config{}, map[string]string{"OPSBELT_NUMBER": "many"}).fill(k.flags(), "", "db")
 	if err == nil || !strings.Contains(err.Error(), "OPSBELT_NUMBER") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestSecretsLeaveTheEnvironment: what is run inherits no password, and the
+// next job of the same run still finds it.
+func TestSecretsLeaveTheEnvironment(t *testing.T) {
+	t.Setenv("DB_PW", "hunter2")
+	a := testApp(load(t, "[db]\npassword-env = 'DB_PW'\n", 0o600), nil)
+	for range 2 {
+		var k kinds
+		fs := k.flags()
+		if err := a.fill(fs, "", "db"); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.takeSecrets(t.Context(), fs); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := k.secret.Resolve(t.Context()); err != nil || v.Reveal() != "hunter2" {
+			t.Errorf("%q, %v", v.Reveal(), err)
+		}
+		if v, ok := os.LookupEnv("DB_PW"); ok {
+			t.Errorf("DB_PW is still %q", v)
+		}
+	}
+	var k kinds
+	fs := k.flags()
+	if err := fs.Set("password-env", "NO_SUCH_PW"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.takeSecrets(t.Context(), fs); err == nil || !strings.Contains(err.Error(), "NO_SUCH_PW") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTilde(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("USERPROFILE", home)
+	if got, want := besideFile("/etc/opsbelt/config.toml", "~/backups"), filepath.Join(home, "backups"); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

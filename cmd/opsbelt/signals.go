@@ -15,7 +15,11 @@ import (
 func notifySignals(ctx context.Context, a *app) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	got := make(chan os.Signal, 2)
-	signal.Notify(got, endSignals()...)
+	for _, s := range endSignals() {
+		if !signal.Ignored(s) { // nohup, or a job that the shell put into the background
+			signal.Notify(got, s)
+		}
+	}
 	quietPipes()
 	done := make(chan struct{})
 	go func() {

@@ -6,6 +6,7 @@ package streams
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
@@ -14,6 +15,10 @@ import (
 	"github.com/mattn/go-isatty"
 	"golang.org/x/term"
 )
+
+// ErrClosed is wrapped by the error of a write to standard output whose
+// reader has gone.
+var ErrClosed = errors.New("standard output was closed")
 
 // Streams are where a command reads and writes.
 type Streams struct {
@@ -87,6 +92,7 @@ func (w *pipeWriter) Write(p []byte) (int, error) {
 	n, err := w.f.Write(p)
 	if err != nil && (errors.Is(err, syscall.EPIPE) || isPipeGone(err)) {
 		w.broken.Store(true)
+		err = fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return n, err
 }

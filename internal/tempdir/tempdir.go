@@ -5,7 +5,6 @@
 package tempdir
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -15,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"opsbelt/internal/lock"
+	"github.com/gofrs/flock"
 )
 
 // lockExt ends the name of the lock beside each directory. Who holds it,
@@ -24,37 +23,49 @@ const lockExt = ".lock"
 
 // New makes a directory. The function that it returns removes it. Of what was
 // left by processes that are dead, it returns the names.
-func New(ctx context.Context) (dir string, remove func(), stale []string, err error) {
+func New() (dir string, remove func(), stale []string, err error) {
 	base, err := private()
 	if err != nil {
 		return "", nil, nil, err
 	}
-	stale = clean(ctx, base)
+	stale = clean(base)
 	for range 100 {
 		var r [8]byte
 		_, _ = rand.Read(r[:]) // never fails since Go 1.24
 		dir = filepath.Join(base, hex.EncodeToString(r[:]))
-		l, err := lock.Acquire(ctx, dir+lockExt, 0)
+		l := flock.New(dir+lockExt, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+		ok, err := l.TryLock()
 		if err != nil {
 			return "", nil, stale, err
 		}
+		if !ok || !isStill(l) {
+			// Between the making of the file and the locking of it somebody took
+			// it for a dead one's.
+			_ = l.Close()
+			continue
+		}
 		remove = func() {
 			_ = os.RemoveAll(dir)
+			_ = l.Close() // first: Windows removes no file that is open
 			_ = os.Remove(dir + lockExt)
-			_ = l.Release()
 		}
-		// Between the making of the file and the locking of it somebody may
-		// have taken it for a dead one's.
-		if _, err := os.Lstat(dir + lockExt); err == nil {
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				remove()
-				return "", nil, stale, err
-			}
-			return dir, remove, stale, nil
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			remove()
+			return "", nil, stale, err
 		}
-		_ = l.Release()
+		return dir, remove, stale, nil
 	}
 	return "", nil, stale, fmt.Errorf("make a directory in %s: %w", base, fs.ErrExist)
+}
+
+// isStill reports whether the file that is locked is the one of that name.
+func isStill(l *flock.Flock) bool {
+	held, err := l.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(l.Path())
+	return err == nil && os.SameFile(held, named)
 }
 
 // private returns the directory of this user within the system's temporary
@@ -76,8 +87,8 @@ func private() (string, error) {
 	return os.MkdirTemp("", "opsbelt-") // mode 0700
 }
 
-// clean removes the directories of dead processes.
-func clean(ctx context.Context, base string) (removed []string) {
+// clean removes the directories of dead processes, and names them.
+func clean(base string) (removed []string) {
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return nil
@@ -87,15 +98,23 @@ func clean(ctx context.Context, base string) (removed []string) {
 		if !ok || !e.Type().IsRegular() {
 			continue
 		}
-		l, err := lock.Acquire(ctx, filepath.Join(base, e.Name()), 0)
-		if err != nil {
-			continue // its owner lives
+		// Not made anew if its owner has just removed it.
+		l := flock.New(filepath.Join(base, e.Name()), flock.SetFlag(os.O_RDWR))
+		if ok, err := l.TryLock(); err != nil || !ok || !isStill(l) {
+			_ = l.Close()
+			continue // its owner lives, or ended in order
 		}
-		if os.RemoveAll(filepath.Join(base, name)) == nil {
+		dir := filepath.Join(base, name)
+		_, err := os.Lstat(dir)
+		there := err == nil
+		err = os.RemoveAll(dir)
+		_ = l.Close()
+		if err == nil {
 			_ = os.Remove(filepath.Join(base, e.Name()))
-			removed = append(removed, filepath.Join(base, name))
+			if there {
+				removed = append(removed, dir)
+			}
 		}
-		_ = l.Release()
 	}
 	return removed
 }

@@ -13,7 +13,7 @@ func TestNew(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	t.Setenv("TMP", tmp)
-	dir, remove, stale, err := New(t.Context())
+	dir, remove, stale, err := New()
 	if err != nil || len(stale) != 0 {
 		t.Fatal(err, stale)
 	}
@@ -23,7 +23,7 @@ func TestNew(t *testing.T) {
 		}
 	}
 	// One that is in use stays.
-	other, removeOther, stale, err := New(t.Context())
+	other, removeOther, stale, err := New()
 	if err != nil || len(stale) != 0 || other == dir {
 		t.Fatal(err, stale)
 	}
@@ -40,7 +40,7 @@ func TestNew(t *testing.T) {
 // What a killed process leaves, the next one removes.
 func TestKilled(t *testing.T) {
 	if os.Getenv("TEMPDIR_TEST") == "child" {
-		dir, _, _, err := New(t.Context())
+		dir, _, _, err := New()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestKilled(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", tmp)
 	t.Setenv("TMP", tmp)
-	_, remove, stale, err := New(t.Context())
+	_, remove, stale, err := New()
 	if err != nil || len(stale) != 1 {
 		t.Fatal(err, stale)
 	}
@@ -93,7 +93,7 @@ func TestPrepared(t *testing.T) {
 	if err := os.Chmod(base, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dir, remove, _, err := New(t.Context())
+	dir, remove, _, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
