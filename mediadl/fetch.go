@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -273,14 +274,37 @@ func (c *client) bytes(ctx context.Context, address string, most int64, retries 
 	var data []byte
 	final, err := c.get(ctx, c.meta, address, retries, func(_ *http.Response, body io.Reader) error {
 		var err error
-		data, err = io.ReadAll(io.LimitReader(body, most+1))
-		if int64(len(data)) > most {
-			data = nil
-			return permanent{fmt.Errorf("the answer is larger than %d MiB", most>>20)}
-		}
+		data, err = readAll(body, most)
 		return err
 	})
 	return data, final, err
+}
+
+// readAll reads most bytes at most. It keeps what came in pieces until the end
+// is seen, because growing a slice would take several times the memory.
+func readAll(r io.Reader, most int64) ([]byte, error) {
+	const piece = 256 << 10
+	var pieces [][]byte
+	total := int64(0)
+	for {
+		b := make([]byte, piece)
+		n := 0
+		for n < piece {
+			k, err := r.Read(b[n:])
+			n += k
+			total += int64(k)
+			if total > most {
+				return nil, permanent{fmt.Errorf("the answer is larger than %d MiB", most>>20)}
+			}
+			if errors.Is(err, io.EOF) {
+				return slices.Concat(append(pieces, b[:n])...), nil
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		pieces = append(pieces, b)
+	}
 }
 
 // sleep waits, unless the context ends first.
