@@ -38,7 +38,7 @@ func newBackupCmd(a *app) *cobra.Command {
 	return group("backup", "Make, check and restore backups",
 		"Makes backups that are compressed, verified, copied and pruned, and restores\nthem.",
 		newBackupDBCmd(a), newBackupSnapshotCmd(a), newBackupRunCmd(a), newBackupListCmd(a), newBackupVerifyCmd(a),
-		newBackupRestoreCmd(a), newBackupPruneCmd(a), newBackupScheduleCmd(a))
+		newBackupRestoreCmd(a), newBackupDiffCmd(a), newBackupPruneCmd(a), newBackupScheduleCmd(a))
 }
 
 // backupPlace are the options that say where a job's backups lie.

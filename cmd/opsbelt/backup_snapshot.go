@@ -211,3 +211,53 @@ func (a *app) printContents(ctx context.Context, o backup.RestoreOptions) error 
 		return nil
 	})
 }
+
+func newBackupDiffCmd(a *app) *cobra.Command {
+	var sel backupSelection
+	var keys backupKeys
+	cmd := &cobra.Command{
+		Use:   "diff SNAPSHOT SNAPSHOT|DIR",
+		Short: "Compare two snapshots, or a snapshot and a directory",
+		Long: `Compares two snapshots, or a snapshot and a directory, and prints what was added
+(+), removed (-) or changed (*) from the first to the second, and in what: type,
+content, target of a link, mode, time. The content of every file is read. A
+snapshot is a file's name in the backup directory, its path, or latest.`,
+		Example: "  opsbelt backup diff latest ~/thesis --to ~/backups\n  opsbelt backup diff --job thesis thesis_261119_093000.7z latest",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			job, err := sel.settle(a, cmd, "")
+			if err != nil {
+				return err
+			}
+			enc, err := keys.resolve(cmd.Context())
+			if err != nil {
+				return err
+			}
+			at := func(name string) backup.RestoreOptions {
+				return backup.RestoreOptions{At: sel.at(), Job: job, Name: name, Encryption: enc, Log: a.log}
+			}
+			changes, err := backup.Diff(cmd.Context(), backup.DiffOptions{Old: at(args[0]), New: at(args[1])})
+			if err != nil {
+				return err
+			}
+			return a.print(changes, func(w io.Writer) error {
+				sign := map[string]string{"added": "+", "removed": "-", "changed": "*"}
+				for _, c := range changes {
+					what := ""
+					if len(c.Fields) > 0 {
+						what = " (" + strings.Join(c.Fields, ", ") + ")"
+					}
+					if _, err := fmt.Fprintf(w, "%s %s%s\n", sign[c.Kind], archive.Show(c.Path), what); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	sel.addFlags(a, cmd)
+	sel.addFrom(cmd)
+	keys.addReadFlags(cmd.Flags())
+	a.addJSON(cmd)
+	return cmd
+}
