@@ -259,7 +259,7 @@ func (c *counter) full(buf []byte, n int) ([]byte, error) {
 
 // unexpected is err, where the data must go on.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -452,7 +452,7 @@ func (x *Reader) streamed(c *counter, b blockHeader, check Check) (unpadded, unc
 	h := check.newHash()
 	for {
 		data, err := d.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Benchconvert compares opsbelt convert with mutool, Ghostscript and Poppler:
 // processor time, wall time, memory, file size and likeness of the pictures.
 // The programs run in turn, A B C A B C …, so that whatever else the machine

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -25,7 +26,7 @@ func generateSQL(w io.Writer, size int) error {
 	fmt.Fprintln(out, "/*!40101 SET NAMES utf8mb4 */;")
 	for {
 		_, err := out.WriteString(g.statement())
-		if err == errEnough {
+		if errors.Is(err, errEnough) {
 			return nil
 		}
 		if err != nil {
@@ -110,7 +111,8 @@ func (g *generator) statement() string {
 	r := g.r
 	var b strings.Builder
 	kind := r.IntN(20)
-	table, rows := "", 0
+	var table string
+	var rows int
 	switch {
 	case kind < 6:
 		table, rows = "posts", 20+r.IntN(40)
