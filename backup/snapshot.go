@@ -209,35 +209,27 @@ func (s *snapshot) writeFile(ctx context.Context, f *os.File, progress func(int6
 
 // writeTree fills the directory name of root. Files that did not change since
 // the tree earlier, if there is one, are shared with it.
-func (s *snapshot) writeTree(ctx context.Context, root *os.Root, name, earlier string, index archive.Index, progress func(int64)) (Content, archive.Index, int64, error) {
+func (s *snapshot) writeTree(ctx context.Context, root *os.Root, name, earlier string, index archive.Index, progress func(int64)) (Content, *archive.TreeWriter, error) {
 	sub, err := root.OpenRoot(name)
 	if err != nil {
-		return Content{}, nil, 0, err
+		return Content{}, nil, err
 	}
 	defer sub.Close()
 	t, err := archive.NewTreeWriter(sub)
 	if err != nil {
-		return Content{}, nil, 0, err
+		return Content{}, nil, err
 	}
 	o := archive.SendOptions{HardLinks: true, Xattrs: true, Progress: progress}
-	shared := 0
 	if earlier != "" && s.o.LinkDest {
-		reuse := s.src.Reuse(archive.Earlier{Root: root, Old: earlier, New: name, Index: index}, t)
-		o.Reuse = func(m archive.Member) (bool, error) {
-			did, err := reuse(m)
-			if did {
-				shared++
-			}
-			return did, err
-		}
+		o.Reuse = s.src.Reuse(archive.Earlier{Root: root, Old: earlier, New: name, Index: index}, t)
 	}
 	err = s.src.Send(ctx, t, o)
 	if cerr := t.Close(); err == nil {
 		err = cerr
 	}
-	c := s.content(shared)
+	c := s.content(len(t.Shared))
 	c.Warnings = append(c.Warnings, t.Warnings...)
-	return c, t.Index, t.Bytes, err
+	return c, t, err
 }
 
 func (s *snapshot) NewCheck() Check {

@@ -103,19 +103,20 @@ func (r *runner) saveTree(ctx context.Context, s *snapshot, m *Manifest, total i
 	}
 	defer t.abort()
 	old, index := latestTree(ctx, r.dir, earlier)
-	content, index, n, err := s.writeTree(ctx, r.dir.root, t.name, old, index, func(n int64) { r.o.Progress(Saving, n, total) })
+	content, written, err := s.writeTree(ctx, r.dir.root, t.name, old, index, func(n int64) { r.o.Progress(Saving, n, total) })
 	if err != nil {
 		return r.explain(ctx, err)
 	}
 	if err := r.describe(m, content); err != nil {
 		return err
 	}
-	list := index.Encode()
+	list := written.Index.Encode()
+	n := written.Bytes
 	sum := sha256.Sum256(list)
 	m.RawBytes, m.Bytes, m.SHA256 = n, n, hex.EncodeToString(sum[:])
 	syncFileSystem(t.lock)
 
-	if err := archive.VerifyTree(ctx, r.dir.file(t.name), index, func(n int64) { r.o.Progress(Verifying, n, m.Bytes) }); err != nil {
+	if err := archive.VerifyTree(ctx, r.dir.file(t.name), written.Index, written.Shared, func(n int64) { r.o.Progress(Verifying, n, m.Bytes) }); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -188,11 +189,12 @@ func (r *runner) transferTree(ctx context.Context, p place) error {
 		s.o.LinkDest = own.o.LinkDest
 	}
 	old, oldIndex := latestTree(ctx, d, earlier)
-	if _, _, _, err := s.writeTree(ctx, d.root, t.name, old, oldIndex, func(n int64) { r.o.Progress(Copying, n, 2*m.Bytes) }); err != nil {
+	_, written, err := s.writeTree(ctx, d.root, t.name, old, oldIndex, func(n int64) { r.o.Progress(Copying, n, 2*m.Bytes) })
+	if err != nil {
 		return err
 	}
 	syncFileSystem(t.lock)
-	if err := archive.VerifyTree(ctx, d.file(t.name), index, func(n int64) { r.o.Progress(Copying, m.Bytes+n, 2*m.Bytes) }); err != nil {
+	if err := archive.VerifyTree(ctx, d.file(t.name), index, written.Shared, func(n int64) { r.o.Progress(Copying, m.Bytes+n, 2*m.Bytes) }); err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
 	return publishTree(ctx, d, t, m, index.Encode())
@@ -211,7 +213,7 @@ func checkTree(ctx context.Context, f found, progress func(int64)) (Method, stri
 	if err != nil {
 		return ByHash, "", err
 	}
-	return ByContent, "", cause(ctx, archive.VerifyTree(ctx, dir, index, progress))
+	return ByContent, "", cause(ctx, archive.VerifyTree(ctx, dir, index, nil, progress))
 }
 
 // tidyIndexes removes lists of checksums whose manifest never came, or went

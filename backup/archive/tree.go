@@ -68,12 +68,14 @@ func DecodeIndex(r io.Reader) (Index, error) {
 type TreeWriter struct {
 	*Extractor
 	Index Index
+	// Shared are the files that an earlier tree has too.
+	Shared map[string]bool
 }
 
 // NewTreeWriter returns a sink that writes into root. It must be closed.
 func NewTreeWriter(root *os.Root) (*TreeWriter, error) {
 	x, err := NewExtractor(root, ExtractOptions{})
-	return &TreeWriter{Extractor: x, Index: Index{}}, err
+	return &TreeWriter{Extractor: x, Index: Index{}, Shared: map[string]bool{}}, err
 }
 
 // Add writes a member and hashes its content.
@@ -127,6 +129,7 @@ func (s *Source) Reuse(e Earlier, t *TreeWriter) func(Member) (bool, error) {
 			return false, nil
 		}
 		t.Index[m.Path] = sum
+		t.Shared[m.Path] = true
 		t.Files++
 		t.Bytes += m.Size
 		return true, nil
@@ -142,15 +145,24 @@ func fileXattrs(root *os.Root, name string) map[string]string {
 	return readXattrs(f)
 }
 
-// VerifyTree re-reads every file below dir and compares it with the index.
-func VerifyTree(ctx context.Context, dir string, x Index, progress func(done int64)) error {
+// VerifyTree re-reads every file below dir and compares it with the index. Of
+// the files in shared, which were verified before, it only asks that they are
+// there.
+func VerifyTree(ctx context.Context, dir string, x Index, shared map[string]bool, progress func(done int64)) error {
 	s, err := Open(ctx, Options{Dir: dir})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	c := &indexCheck{want: x, seen: make(map[string]bool, len(x)), buf: make([]byte, bufferSize)}
-	if err := s.Send(ctx, c, SendOptions{Progress: progress}); err != nil {
+	err = s.Send(ctx, c, SendOptions{Progress: progress, Reuse: func(m Member) (bool, error) {
+		if shared[m.Path] {
+			c.seen[m.Path] = true
+			return true, nil
+		}
+		return false, nil
+	}})
+	if err != nil {
 		return err
 	}
 	wrong := append(c.wrong, s.problems...)
