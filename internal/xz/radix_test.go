@@ -7,12 +7,12 @@ import (
 
 func TestRadixFinder(t *testing.T) {
 	inputs := []sample{
-		{"text", text(6000, 1)},
-		{"noise", noise(5000, 1)},
-		{"records", records(5000)},
+		{"text", text(scaled(9000), 1)},
+		{"noise", noise(scaled(5000), 1)},
+		{"records", records(scaled(6000))},
 		{"long repeats", append(append(text(3000, 2), noise(100, 1)...), text(3000, 2)...)},
-		{"period 500", periodic(9000, 500)},
-		{"two symbols", twoSymbols(9000)},
+		{"period 500", periodic(scaled(9000), 500)},
+		{"two symbols", twoSymbols(scaled(9000))},
 	}
 	for n := range 24 {
 		inputs = append(inputs, sample{fmt.Sprintf("%d bytes", n), twoSymbols(n)})

@@ -14,7 +14,7 @@ import (
 
 func TestReaderForeign(t *testing.T) {
 	xz := testenv.Need(t, "xz")
-	data := append(text(400_000, 1), noise(70_000, 1)...)
+	data := append(text(scaled(400_000), 1), noise(70_000, 1)...)
 	for _, args := range []string{"-6 -T1", "-0 -T1 --block-size=100000", "-3 -T2 --block-size=100000", "-6 -T2", "-T1 --lzma2=lc=0,lp=2,pb=4,dict=4KiB", "-6 --check=none", "-6 --check=crc32", "-6 --check=sha256"} {
 		t.Run(args, func(t *testing.T) {
 			made := filter(t, data, xz, append(strings.Fields(args), "-c")...)
@@ -51,9 +51,9 @@ func readAll(b []byte, o ReaderOptions) ([]byte, error) {
 
 func TestReaderDamage(t *testing.T) {
 	xz := testenv.Need(t, "xz")
-	data := text(3000, 3)
+	data := text(scaled(3000), 3)
 	for name, whole := range map[string][]byte{
-		"with sizes":    compress(t, data, Options{BlockSize: 1000}),
+		"with sizes":    compress(t, data, Options{BlockSize: 300}),
 		"without sizes": filter(t, data, xz, "-T1", "-c"),
 	} {
 		for n := range whole {
@@ -100,7 +100,7 @@ func TestReaderFilter(t *testing.T) {
 }
 
 func TestReaderCloseEarly(t *testing.T) {
-	b := compress(t, text(500_000, 5), Options{BlockSize: 10_000})
+	b := compress(t, text(scaled(500_000), 5), Options{Preset: 1, BlockSize: 10_000})
 	for n := range 8 {
 		r, err := NewReader(bytes.NewReader(b))
 		if err != nil {

@@ -70,6 +70,14 @@ func periodic(n, period int) []byte {
 	return bytes.Repeat(noise(period, uint64(period)), n/period+1)[:n]
 }
 
+// scaled is n, or less in short mode, which the race detector makes slow.
+func scaled(n int) int {
+	if testing.Short() {
+		return n / 6
+	}
+	return n
+}
+
 // samples are inputs of every kind.
 func samples(tb testing.TB) []sample {
 	tb.Helper()
@@ -81,25 +89,29 @@ func samples(tb testing.TB) []sample {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	binary = binary[:min(len(binary), 400_000)]
+	binary = binary[:min(len(binary), scaled(400_000))]
 	s := []sample{
 		{"empty", nil},
 		{"one byte", []byte("x")},
 		{"two bytes", []byte("xx")},
 		{"three bytes", []byte("xyx")},
 		{"short", []byte("hello, hello, hello, hello")},
-		{"text", text(300_000, 1)},
+		{"text", text(scaled(300_000), 1)},
 		{"binary", binary},
-		{"records", records(300_000)},
-		{"noise", noise(300_000, 1)},
-		{"zeros", make([]byte, 2100<<10)},
-		{"text, noise, text", append(append(text(200_000, 2), noise(200_000, 2)...), text(200_000, 2)...)},
-		{"noise twice", bytes.Repeat(noise(150_000, 3), 2)},
+		{"records", records(scaled(300_000))},
+		{"noise", noise(scaled(300_000), 1)},
+		{"zeros", make([]byte, scaled(2100<<10))},
+		{"text, noise, text", append(append(text(scaled(200_000), 2), noise(scaled(200_000), 2)...), text(scaled(200_000), 2)...)},
+		{"noise twice", bytes.Repeat(noise(scaled(150_000), 3), 2)},
 	}
 	for _, p := range []int{2, 7, 255, 1000} {
-		s = append(s, sample{fmt.Sprintf("period %d", p), periodic(100_000, p)})
+		s = append(s, sample{fmt.Sprintf("period %d", p), periodic(scaled(100_000), p)})
 	}
-	for _, n := range []int{4095, 4096, 4097, 65535, 65536, 65537} {
+	edges := []int{4095, 4096, 4097, 65535, 65536, 65537}
+	if testing.Short() {
+		edges = edges[3:]
+	}
+	for _, n := range edges {
 		s = append(s, sample{fmt.Sprintf("noise %d", n), noise(n, 4)}, sample{fmt.Sprintf("text %d", n), text(n, 4)})
 	}
 	return s
@@ -194,7 +206,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestBlocks(t *testing.T) {
 	xz := testenv.Need(t, "xz")
-	for _, block := range []int{4096, 30_000} {
+	for _, block := range []int{4096, scaled(30_000)} {
 		for _, n := range []int{block - 1, block, block + 1, 3*block - 1, 3 * block, 3*block + 1, 9*block + 17} {
 			t.Run(fmt.Sprintf("%d in %d", n, block), func(t *testing.T) {
 				t.Parallel()
@@ -233,7 +245,7 @@ func TestChecks(t *testing.T) {
 
 func TestLZMA(t *testing.T) {
 	xz := testenv.Need(t, "xz")
-	for _, o := range []Options{{}, {DictSize: 4096}, {DictSize: 1 << 16}, {Preset: 1, DictSize: 100_000}} {
+	for _, o := range []Options{{}, {DictSize: 4096}, {Preset: 1, DictSize: 100_000}} {
 		for _, s := range samples(t) {
 			t.Run(fmt.Sprintf("dictionary %d/%s", o.DictSize, s.name), func(t *testing.T) {
 				t.Parallel()
@@ -296,7 +308,7 @@ func TestRawLZMA2(t *testing.T) {
 
 func TestOtherDecoders(t *testing.T) {
 	dir := t.TempDir()
-	data := append(append(text(700_000, 7), noise(100_000, 7)...), records(100_000)...)
+	data := append(append(text(scaled(700_000), 7), noise(100_000, 7)...), records(100_000)...)
 	file := filepath.Join(dir, "a.xz")
 	if err := os.WriteFile(file, compress(t, data, Options{BlockSize: 300_000, Workers: 2}), 0o600); err != nil {
 		t.Fatal(err)
@@ -314,8 +326,8 @@ func TestOtherDecoders(t *testing.T) {
 func TestDictionaries(t *testing.T) {
 	xz := testenv.Need(t, "xz")
 	// The repeats are farther apart than the smaller dictionaries reach.
-	part := noise(90_000, 8)
-	data := append(append(append(append([]byte(nil), part...), text(200_000, 8)...), part...), text(100_000, 8)...)
+	part := noise(scaled(90_000), 8)
+	data := append(append(append(append([]byte(nil), part...), text(scaled(200_000), 8)...), part...), text(scaled(100_000), 8)...)
 	for _, dict := range []int{MinDictSize, 5000, 64 << 10, 100_000, 1 << 20, MaxDictSize} {
 		for _, preset := range []int{PresetZero, 1, 6} {
 			t.Run(fmt.Sprintf("%d at preset %d", dict, preset), func(t *testing.T) {
@@ -329,6 +341,9 @@ func TestDictionaries(t *testing.T) {
 
 // TestNoLargerThanXZ holds the presets to what xz makes of the same input.
 func TestNoLargerThanXZ(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	xz := testenv.Need(t, "xz")
 	inputs := []sample{{"text", text(1_100_000, 1)}, {"short text", text(20_000, 2)}, {"records", records(400_000)}, {"noise", noise(50_000, 1)}}
 	for _, s := range samples(t) {
@@ -358,12 +373,12 @@ func TestInterrupt(t *testing.T) {
 		"lzma2": func(w io.Writer, o Options) (io.WriteCloser, error) { return NewRawLZMA2Writer(w, o) },
 	} {
 		stop := make(chan struct{})
-		w, err := create(io.Discard, Options{Preset: 9, Workers: 2, BlockSize: 8 << 20, Interrupt: stop})
+		w, err := create(io.Discard, Options{Preset: 9, Workers: 2, BlockSize: 1 << 20, Interrupt: stop})
 		if err != nil {
 			t.Fatal(err)
 		}
-		data := text(1<<20, 1)
-		for range 8 {
+		data := text(64<<10, 1)
+		for range 20 {
 			if _, err := w.Write(data); err != nil {
 				t.Fatal(err)
 			}
@@ -435,6 +450,9 @@ func TestReset(t *testing.T) {
 }
 
 func TestNoGarbage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	w, err := NewWriter(io.Discard, Options{Preset: 6, BlockSize: 1200 << 10, Workers: 1})
 	if err != nil {
 		t.Fatal(err)
