@@ -364,7 +364,7 @@ func TestBackupMySQL(t *testing.T) {
 		p.silent(as(dir, "nothing")...)
 		m.Exec(t, "CREATE DATABASE wide; USE wide; SET GLOBAL max_allowed_packet=1073741824; CREATE TABLE t (a LONGBLOB); INSERT INTO t VALUES (REPEAT(RANDOM_BYTES(1024), 65536))")
 		p.silent(as(dir, "wide")...)
-		p.silent(append([]string{"backup", "restore", "latest", "--to", dir, "--into", "wide2"}, root...)...)
+		p.silent(append([]string{"backup", "restore", "latest", "--to", dir, "--name", "wide", "--into", "wide2"}, root...)...)
 		if got, want := checksums(t, m, "wide2"), checksums(t, m, "wide"); got != want {
 			t.Errorf("checksums %s, want %s", got, want)
 		}
