@@ -34,7 +34,7 @@ func (d *database) Prepare(ctx context.Context) (Subject, error) {
 	}
 	d.info = info
 	return Subject{
-		Kind: KindDatabase, Ext: info.Ext, EstimatedBytes: info.EstimatedBytes,
+		Kind: KindDatabase, Ext: info.Ext, Identity: databaseIdentity(d.o), EstimatedBytes: info.EstimatedBytes,
 		Warnings: info.Warnings, Details: info,
 	}, nil
 }

@@ -49,6 +49,8 @@ type Manifest struct {
 
 	Warnings []string        `json:"warnings,omitempty"`
 	Skipped  []string        `json:"skipped,omitempty"`
+	// Identity of the source; backups of one job come from one source.
+	Identity string          `json:"identity,omitempty"`
 	Subject  json.RawMessage `json:"subject,omitempty"` // what was to be saved
 	Content  json.RawMessage `json:"content,omitempty"` // what was
 
@@ -85,6 +87,13 @@ func (m *Manifest) Ratio() float64 {
 		return 1
 	}
 	return float64(m.Bytes) / float64(m.RawBytes)
+}
+
+// foreign reports whether another machine made the backup. A machine without
+// a name, then or now, is taken for this one.
+func (m *Manifest) foreign() bool {
+	h := host()
+	return m.Host != "" && h != "" && m.Host != h
 }
 
 func (m *Manifest) encode() ([]byte, error) {

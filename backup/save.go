@@ -33,11 +33,14 @@ func (r *runner) save(ctx context.Context, earlier []Entry) error {
 	for _, w := range subject.Warnings {
 		r.warn(w)
 	}
+	if err := r.checkIdentity(subject.Identity, earlier); err != nil {
+		return err
+	}
 	if err := r.checkSpace(subject, earlier); err != nil {
 		return err
 	}
 	m := &Manifest{
-		Version: manifestVersion, Program: r.o.Program, Job: r.o.Job, Kind: subject.Kind, Host: host(),
+		Version: manifestVersion, Program: r.o.Program, Job: r.o.Job, Kind: subject.Kind, Host: host(), Identity: subject.Identity,
 		Sequence: 1, Created: began.UTC(), Ext: subject.Ext, Compression: r.o.compression(),
 	}
 	if len(earlier) > 0 {
@@ -85,6 +88,22 @@ func (r *runner) save(ctx context.Context, earlier []Entry) error {
 		return r.explain(ctx, err)
 	}
 	r.res.Path, r.res.Manifest = r.dir.file(m.File), m
+	return nil
+}
+
+// checkIdentity refuses to mix the backups of two sources in one job: the
+// retention of one would remove those of the other.
+func (r *runner) checkIdentity(identity string, earlier []Entry) error {
+	for _, e := range earlier {
+		if e.foreign() {
+			continue
+		}
+		if identity == "" || e.Identity == "" || e.Identity == identity {
+			return nil
+		}
+		return exit.Hintf(exit.Errorf(exit.Usage, "%s holds backups called %s of another source: %s, not %s",
+			r.dir, r.o.Job, e.Identity, identity), "give the job a name of its own with --name")
+	}
 	return nil
 }
 

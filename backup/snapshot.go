@@ -138,7 +138,7 @@ func (s *snapshot) Prepare(ctx context.Context) (Subject, error) {
 		s.prepared()
 	}
 	sub := Subject{
-		Kind: KindSnapshot, Ext: ".tar", EstimatedBytes: src.Bytes, NameFirst: true,
+		Kind: KindSnapshot, Ext: ".tar", Identity: "directory " + absolute(src.Dir()), EstimatedBytes: src.Bytes, NameFirst: true,
 		Details: SnapshotInfo{Directory: src.Dir(), Method: s.o.Method, Exclude: s.o.Exclude},
 	}
 	switch s.o.Method {

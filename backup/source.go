@@ -22,6 +22,9 @@ type Source interface {
 type Subject struct {
 	Kind           string   // what it is: "database", "snapshot"
 	Ext            string   // extension of the stream as a file, with its dot
+	// Identity tells the source from others that bear the same name; no
+	// secrets. Empty means that nothing is known.
+	Identity       string
 	Container      string   // ContainerTree, Container7z, or empty for a stream
 	NameFirst      bool     // files are called NAME_yymmdd_HHMMSS
 	EstimatedBytes int64    // size of the stream, 0 if unknown

@@ -1,0 +1,62 @@
+package backup
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"opsbelt/backup/archive"
+	"opsbelt/backup/dump"
+	"opsbelt/backup/retention"
+	"opsbelt/internal/exit"
+)
+
+func TestOtherSourceOfSameName(t *testing.T) {
+	to, a, b := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, dir := range []string{a, b} {
+		if err := os.WriteFile(filepath.Join(dir, "file"), []byte(dir), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := snapshotOptions(to, SnapshotOptions{Method: Tar})
+	o.Retention = retention.Policy{Last: 1}
+	o.Source = Snapshot(SnapshotOptions{Method: Tar, Options: archive.Options{Dir: a}})
+	if _, err := Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, to)
+	o.Source = Snapshot(SnapshotOptions{Method: Tar, Options: archive.Options{Dir: b}})
+	_, err := Run(t.Context(), o)
+	wantCode(t, err, exit.Usage, a, b)
+	if got := files(t, to); len(got) != len(before) {
+		t.Errorf("files %q, before %q", got, before)
+	}
+	o.Source = Snapshot(SnapshotOptions{Method: Tar, Options: archive.Options{Dir: a}})
+	if _, err := Run(t.Context(), o); err != nil {
+		t.Errorf("the first source again: %v", err)
+	}
+}
+
+func TestDatabaseIdentity(t *testing.T) {
+	seen := map[string]int{}
+	for i, o := range []dump.Options{
+		{Engine: dump.MySQL, Databases: []string{"shop"}},
+		{Engine: dump.Postgres, Databases: []string{"shop"}},
+		{Engine: dump.MySQL, Host: "db2", Databases: []string{"shop"}},
+		{Engine: dump.MySQL, Port: 3307, Databases: []string{"shop"}},
+		{Engine: dump.MySQL, Socket: "/run/other.sock", Databases: []string{"shop"}},
+		{Engine: dump.MySQL, All: true},
+		{Engine: dump.SQLite, Path: "a/shop.db"},
+		{Engine: dump.SQLite, Path: "b/shop.db"},
+	} {
+		id := databaseIdentity(o)
+		if j, dup := seen[id]; dup {
+			t.Errorf("%d and %d are both %q", i, j, id)
+		}
+		seen[id] = i
+	}
+	same := databaseIdentity(dump.Options{Engine: dump.MySQL, Host: "127.0.0.1", Port: 3306, User: "u", Databases: []string{"shop"}})
+	if seen[same] != 0 {
+		t.Errorf("%q is not the default server", same)
+	}
+}
