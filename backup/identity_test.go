@@ -60,3 +60,39 @@ func TestDatabaseIdentity(t *testing.T) {
 		t.Errorf("%q is not the default server", same)
 	}
 }
+
+// foreignHost makes the backup in dir one of another machine.
+func foreignHost(t *testing.T, dir string, m Manifest) {
+	t.Helper()
+	m.Host = "another." + m.Host
+	data, err := m.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, m.File+ManifestExt), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOtherMachinesBackupsStay(t *testing.T) {
+	copies := t.TempDir()
+	o := fast(t.TempDir(), &textSource{body: text(10)})
+	o.Copies = []Location{Location(copies)}
+	res, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreignHost(t, copies, *res.Manifest)
+	o.Retention = retention.Policy{Last: 1}
+	again, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(again.Pruned) != 1 || again.Pruned[0].Place == copies {
+		t.Errorf("pruned %+v", again.Pruned)
+	}
+	got, err := Prune(t.Context(), PruneOptions{Job: o.Job, Dir: copies, Retention: o.Retention})
+	if err != nil || len(got) != 2 || !got[1].Keep || len(files(t, copies)) != 4 {
+		t.Errorf("decided %+v, %v", got, err)
+	}
+}

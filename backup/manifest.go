@@ -47,8 +47,8 @@ type Manifest struct {
 	Container   string       `json:"container,omitempty"`  // ContainerTree, Container7z, or empty
 	Encryption  string       `json:"encryption,omitempty"` // "age" or empty
 
-	Warnings []string        `json:"warnings,omitempty"`
-	Skipped  []string        `json:"skipped,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Skipped  []string `json:"skipped,omitempty"`
 	// Identity of the source; backups of one job come from one source.
 	Identity string          `json:"identity,omitempty"`
 	Subject  json.RawMessage `json:"subject,omitempty"` // what was to be saved

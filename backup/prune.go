@@ -13,12 +13,16 @@ import (
 )
 
 // decide applies the policy to the backups of one job in one place. A file
-// that is not the one that was written is nobody's to throw away unseen.
+// that is not the one that was written is nobody's to throw away unseen; one of another machine is that machine's.
 func decide(es []Entry, p retention.Policy, now time.Time) []retention.Decision {
 	var items []retention.Item
 	var apart []retention.Decision
 	for _, e := range es {
 		it := retention.Item{ID: e.File, Time: e.Created, Sequence: e.Sequence, Good: e.State == Good || e.State == Unproven}
+		if e.foreign() {
+			apart = append(apart, retention.Decision{Item: it, Keep: true, Reasons: []string{"of the machine " + e.Host}})
+			continue
+		}
 		switch e.State {
 		case Altered:
 			apart = append(apart, retention.Decision{Item: it, Keep: true, Reasons: []string{"not of the size that was written; look at it"}})

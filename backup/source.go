@@ -20,8 +20,8 @@ type Source interface {
 
 // Subject describes what a Source is about to save.
 type Subject struct {
-	Kind           string   // what it is: "database", "snapshot"
-	Ext            string   // extension of the stream as a file, with its dot
+	Kind string // what it is: "database", "snapshot"
+	Ext  string // extension of the stream as a file, with its dot
 	// Identity tells the source from others that bear the same name; no
 	// secrets. Empty means that nothing is known.
 	Identity       string
