@@ -91,7 +91,7 @@ func (r *runner) warnSameDisk(p place) {
 }
 
 // tidyCopy removes manifests of the job whose files never came: those of runs
-// that were killed between the two.
+// that were killed between the two. Another machine's may be on its way.
 func (r *runner) tidyCopy(ctx context.Context, p place) error {
 	files, err := p.list(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *runner) tidyCopy(ctx context.Context, p place) error {
 		if !ok || there[file] || !isOwn(f.name, r.o.Job) {
 			continue
 		}
-		if m, err := readManifest(ctx, p, f.name); err != nil || m.Job != r.o.Job {
+		if m, err := readManifest(ctx, p, f.name); err != nil || m.Job != r.o.Job || m.foreign() {
 			continue
 		}
 		if err := p.remove(ctx, f.name); err != nil {
@@ -150,6 +150,11 @@ func (r *runner) transfer(ctx context.Context, p place) error {
 	}
 	if err := r.compare(ctx, p, m); err != nil {
 		return undo(err, m.File, manifest)
+	}
+	// Somebody tidying there may have taken the manifest for one without a
+	// file while the file was on its way.
+	if _, err := readManifest(ctx, p, manifest); isNotExist(err) {
+		return p.put(ctx, manifest, bytes.NewReader(data), int64(len(data)))
 	}
 	return nil
 }

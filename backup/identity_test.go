@@ -96,3 +96,34 @@ func TestOtherMachinesBackupsStay(t *testing.T) {
 		t.Errorf("decided %+v, %v", got, err)
 	}
 }
+
+func TestOtherMachinesCopyOnItsWay(t *testing.T) {
+	copies := t.TempDir()
+	o := fast(t.TempDir(), &textSource{body: text(10)})
+	o.Copies = []Location{Location(copies)}
+	res, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreignHost(t, copies, *res.Manifest)
+	if err := os.Remove(filepath.Join(copies, res.Manifest.File)); err != nil {
+		t.Fatal(err)
+	}
+	// The manifest of the next copy vanishes while its file is stored.
+	o.Progress = func(s Stage, _, _ int64) {
+		if s == Copying {
+			ms, _ := filepath.Glob(filepath.Join(copies, "*"+ManifestExt))
+			for _, m := range ms {
+				if filepath.Base(m) != res.Manifest.File+ManifestExt {
+					_ = os.Remove(m)
+				}
+			}
+		}
+	}
+	if _, err = Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, copies); len(got) != 3 {
+		t.Errorf("files %q", got)
+	}
+}
