@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -347,8 +348,11 @@ func (r *runner) tidy(ctx context.Context) ([]Entry, error) {
 		return nil, err
 	}
 	// The manifest is put in place just before its file. A run killed between
-	// the two leaves the latest manifest without a file.
-	if len(earlier) > 0 && earlier[0].State == Missing {
+	// the two leaves the latest manifest without a file, and the unfinished
+	// file just cleaned away. Without that, somebody moved the backup.
+	if len(earlier) > 0 && earlier[0].State == Missing && slices.ContainsFunc(stale, func(temp string) bool {
+		return strings.HasPrefix(temp, "."+earlier[0].File+".")
+	}) {
 		name := earlier[0].File + ManifestExt
 		if err := r.dir.remove(ctx, name); err == nil {
 			stale = append(stale, name)

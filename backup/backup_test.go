@@ -539,14 +539,15 @@ func TestStalePartials(t *testing.T) {
 	if len(first.Cleaned) != 1 || first.Cleaned[0] != ours || !strings.Contains(strings.Join(first.Warnings, " "), "unfinished file of an earlier run") {
 		t.Errorf("cleaned %q, warnings %q", first.Cleaned, first.Warnings)
 	}
-	if err := os.Remove(first.Path); err != nil {
+	half := filepath.Join(dir, "."+first.Manifest.File+".0123456789ab.partial")
+	if err := os.Rename(first.Path, half); err != nil {
 		t.Fatal(err)
 	}
 	second, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(second.Cleaned) != 1 || second.Cleaned[0] != first.Manifest.File+ManifestExt {
+	if len(second.Cleaned) != 2 || second.Cleaned[1] != first.Manifest.File+ManifestExt {
 		t.Errorf("cleaned %q", second.Cleaned)
 	}
 	got := files(t, dir)

@@ -127,3 +127,21 @@ func TestOtherMachinesCopyOnItsWay(t *testing.T) {
 		t.Errorf("files %q", got)
 	}
 }
+
+func TestMovedBackupKeepsItsManifest(t *testing.T) {
+	o := fast(t.TempDir(), &textSource{body: text(10)})
+	first, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(first.Path, filepath.Join(t.TempDir(), "moved")); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Run(t.Context(), o)
+	if err != nil || len(second.Cleaned) != 0 || second.Manifest.Sequence != 2 {
+		t.Errorf("cleaned %q, %v", second.Cleaned, err)
+	}
+	if _, err := os.Stat(first.Path + ManifestExt); err != nil {
+		t.Error(err)
+	}
+}
