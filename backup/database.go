@@ -123,6 +123,7 @@ func (t databaseTarget) resolve(m *Manifest) (dump.RestoreOptions, error) {
 	}
 	o.Engine = cmp.Or(o.Engine, info.Engine)
 	o.Format = cmp.Or(o.Format, info.Format)
+	o.Partial = o.Partial || info.Partial
 	if o.Engine == "" {
 		return o, exit.Hintf(exit.Errorf(exit.Usage, "nothing tells which kind of database %s is a dump of", m.File), "give --engine")
 	}

@@ -78,6 +78,8 @@ type Info struct {
 	Databases     []string `json:"databases"`
 	// All says that every database of the server was asked for.
 	All bool `json:"all,omitempty"`
+	// Partial says that some tables, or all rows, were left out on purpose.
+	Partial bool `json:"partial,omitempty"`
 	// Tables have the numbers of rows that the server estimates; SQLite's are
 	// exact.
 	Tables []Table `json:"tables,omitempty"`

@@ -19,9 +19,13 @@ type RestoreOptions struct {
 	Database string
 	// Create makes a target database that is missing.
 	Create bool
-	// Overwrite goes on although the target holds tables. Those that the
-	// dump has too are replaced, others stay.
+	// Overwrite goes on although the target holds tables. MySQL's dumps and
+	// PostgreSQL's archives replace those that they have too, and others stay.
+	// PostgreSQL's dumps as text and SQLite's take the place of all that the
+	// target holds; they are refused if they are Partial.
 	Overwrite bool
+	// Partial says that the dump leaves something out, as Info.Partial does.
+	Partial bool
 	// Clean removes the target with all that it holds first.
 	Clean bool
 }
@@ -38,6 +42,13 @@ func (o RestoreOptions) Validate() error {
 		bad("sqlite has one database per file: name the file, not a database")
 	}
 	return usage(errs)
+}
+
+// refusePartial is the error for a dump that leaves tables or rows out and
+// would take the place of everything in the target.
+func (o RestoreOptions) refusePartial(target string) error {
+	return exit.Hintf(exit.Errorf(exit.Usage, "the dump holds a part of a database, and restoring it would remove everything else in %s", target),
+		"restore into another database, or pass --clean --yes to have nothing but the dump")
 }
 
 // engine is what each kind of database can do.

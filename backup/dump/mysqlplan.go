@@ -647,5 +647,6 @@ func some(names []string) string {
 
 func (m *mysqlEngine) preflight(ctx context.Context) (Info, error) {
 	p, err := m.plan(ctx)
+	p.info.Partial = m.o.partial()
 	return p.info, err
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"opsbelt/internal/exit"
@@ -195,6 +197,12 @@ func refusedArg(e Engine, arg string) string {
 		}
 	}
 	return ""
+}
+
+// partial reports whether a dump with these options leaves out tables or rows.
+func (o Options) partial() bool {
+	return len(o.Tables) > 0 || len(o.ExcludeTables) > 0 || o.SchemaOnly ||
+		o.Engine == Postgres && slices.ContainsFunc(o.ExtraArgs, regexp.MustCompile(`^(-[tTnNsae]|--(table|schema|exclude|data-only|section|filter|extension))`).MatchString)
 }
 
 // format is the form of the dump, the engine's default filled in.

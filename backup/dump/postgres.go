@@ -333,7 +333,7 @@ func (p *postgresEngine) plan(ctx context.Context) (postgresPlan, error) {
 	}
 	number /= 10000
 	user := id[2]
-	plan := postgresPlan{info: Info{Engine: Postgres, Format: p.o.format(), ServerVersion: id[0], Databases: p.o.Databases, All: p.o.All, Ext: ".sql"}}
+	plan := postgresPlan{info: Info{Engine: Postgres, Format: p.o.format(), ServerVersion: id[0], Databases: p.o.Databases, All: p.o.All, Partial: p.o.partial(), Ext: ".sql"}}
 	name := "pg_dump"
 	if p.o.All {
 		name = "pg_dumpall"
@@ -502,7 +502,7 @@ func (p *postgresEngine) restore(ctx context.Context, o RestoreOptions, r io.Rea
 	case o.Database == "":
 		return exit.Errorf(exit.Usage, "a dump of one postgres database does not carry its name: name the target")
 	}
-	if err := p.prepareTarget(ctx, o); err != nil {
+	if err := p.prepareTarget(ctx, o, archive); err != nil {
 		return err
 	}
 	in := &input{r: br, mark: NewEndMark(Postgres, SQL)}
@@ -636,7 +636,7 @@ func (p *postgresEngine) restoreCluster(ctx context.Context, o RestoreOptions, b
 }
 
 // prepareTarget checks, and if asked makes or empties, the target.
-func (p *postgresEngine) prepareTarget(ctx context.Context, o RestoreOptions) error {
+func (p *postgresEngine) prepareTarget(ctx context.Context, o RestoreOptions, archive bool) error {
 	out, err := p.query(ctx, maintenance, "SELECT 1 FROM pg_database WHERE datname = "+pgText(o.Database))
 	if err != nil {
 		return err
@@ -655,6 +655,8 @@ func (p *postgresEngine) prepareTarget(ctx context.Context, o RestoreOptions) er
 		case full && !o.Overwrite:
 			return exit.Hintf(exit.Errorf(exit.Usage, "database %q at %s is not empty", o.Database, p.o.server()),
 				"restore into another database, or pass --yes to replace what it holds")
+		case full && o.Partial && !archive:
+			return o.refusePartial(fmt.Sprintf("database %q at %s", o.Database, p.o.server()))
 		}
 	}
 	if there {

@@ -319,7 +319,7 @@ func (s *sqliteEngine) preflight(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	defer func() { _ = c.close() }() // only read
-	info := Info{Engine: SQLite, Format: s.o.format(), Databases: []string{filepath.Base(s.o.Path)}, Ext: ".sqlite"}
+	info := Info{Engine: SQLite, Format: s.o.format(), Databases: []string{filepath.Base(s.o.Path)}, Partial: s.o.partial(), Ext: ".sqlite"}
 	if info.Format == SQL {
 		info.Ext = ".sql"
 	}
@@ -526,6 +526,9 @@ func (s *sqliteEngine) restore(ctx context.Context, o RestoreOptions, r io.Reade
 	if full && !o.Overwrite && !o.Clean {
 		return exit.Hintf(exit.Errorf(exit.Usage, "%s exists and is not empty", o.Path),
 			"restore into another file, or pass --yes to replace it")
+	}
+	if full && o.Partial && !o.Clean {
+		return o.refusePartial(o.Path)
 	}
 	br := bufio.NewReaderSize(r, 256<<10)
 	head, err := br.Peek(len(sqliteMagic))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -435,6 +436,50 @@ func TestSQLiteChoice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPartialOver restores dumps of one table over a database with two.
+func TestPartialOver(t *testing.T) {
+	try := func(t *testing.T, o, to Options, others func() int) {
+		o.Tables, o.Format = []string{"t"}, SQL
+		info, err := Preflight(t.Context(), o)
+		if err != nil || !info.Partial {
+			t.Fatalf("not partial: %v", err)
+		}
+		data := dumpOf(t, o)
+		into := RestoreOptions{Options: to, Overwrite: true, Partial: info.Partial}
+		if err := Restore(t.Context(), into, bytes.NewReader(data)); exit.CodeOf(err) != exit.Usage || len(exit.HintsOf(err)) == 0 || others() != 1 {
+			t.Errorf("overwriting: %v; %d tables called other", err, others())
+		}
+		into.Clean = true
+		if err := Restore(t.Context(), into, bytes.NewReader(data)); err != nil || others() != 0 {
+			t.Errorf("cleaning: %v; %d tables called other", err, others())
+		}
+	}
+	t.Run("SQLite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "a.db")
+		db := newSQLite(t, path, "CREATE TABLE t(x); INSERT INTO t VALUES(1); CREATE TABLE other(x)")
+		o := Options{Engine: SQLite, Path: path}
+		try(t, o, o, func() (n int) {
+			if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM sqlite_schema WHERE name = 'other'").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		})
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		p := postgres(t)
+		db := unique(t)
+		p.Exec(t, "postgres", `CREATE DATABASE "`+db+`"`)
+		p.Exec(t, db, "CREATE TABLE t(x int); INSERT INTO t VALUES(1); CREATE SCHEMA s; CREATE TABLE s.other(x int)")
+		try(t, asPostgres(p, db), asPostgres(p, db), func() int {
+			n, err := strconv.Atoi(strings.TrimSpace(p.Exec(t, db, "SELECT count(*) FROM pg_class WHERE relname = 'other'")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		})
+	})
 }
 
 func TestSplitter(t *testing.T) {
