@@ -207,7 +207,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 
 	r := &runner{o: o, res: &res}
-	err := r.run(work)
+	err := r.run(work, ctx)
 	res.Finished = o.Now().UTC()
 	kind := Succeeded
 	if err != nil {
@@ -231,8 +231,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return res, err
 }
 
-// lastWords is how long an interrupted run may take to notify somebody.
-const lastWords = 700 * time.Millisecond
+// lastWords is how long an interrupted run may take for each thing that must
+// not be left undone: the hook after it, the removal of what it made for a
+// while, the news that it failed. Who cannot wait sends a second signal.
+const lastWords = 20 * time.Second
 
 // addNotifyError joins the error of a notification to that of the run, which
 // keeps its code.
@@ -253,7 +255,9 @@ type runner struct {
 	dir *dirPlace
 }
 
-func (r *runner) run(ctx context.Context) (err error) {
+// run makes the backup. What must happen after it lasts as long as beyond,
+// which the timeout of the run does not end.
+func (r *runner) run(ctx, beyond context.Context) (err error) {
 	if r.dir, err = openDir(r.o.Dir, true); err != nil {
 		return err
 	}
@@ -283,8 +287,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 		after = append(after, r.copy(ctx), r.prune(ctx))
 	}
 	// The hook after the backup puts back what the one before changed; it runs
-	// whatever happened, and with a little time of its own after a signal.
-	hctx, cancel := outlive(ctx, lastWords)
+	// whatever happened: with its own timeout only after a timeout, and for a
+	// while after a signal.
+	hctx, cancel := outlive(beyond, lastWords)
 	defer cancel()
 	if herr := r.hook(hctx, afterHook, errors.Join(append(after, err)...)); herr != nil {
 		after = append(after, fmt.Errorf("hook after the backup: %w", herr))

@@ -657,6 +657,39 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// TestHookAfterTheEnd stops runs, whose hooks need more than a moment to put
+// back what the hooks before changed.
+func TestHookAfterTheEnd(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("written for a POSIX shell")
+	}
+	for name, tt := range map[string]struct {
+		timeout time.Duration
+		code    exit.Code
+	}{"signal": {0, exit.Terminated}, "timeout": {100 * time.Millisecond, exit.TimedOut}} {
+		t.Run(name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			src := &textSource{body: noise(1 << 20), endless: true, writing: make(chan struct{})}
+			o := fast(t.TempDir(), src)
+			o.Timeout = tt.timeout
+			o.Hooks = Hooks{After: "sleep 1.5; echo done > " + out}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			go func() {
+				<-src.writing
+				if tt.timeout == 0 {
+					cancel(exit.Errorf(exit.Terminated, "terminated"))
+				}
+			}()
+			_, err := Run(ctx, o)
+			wantCode(t, err, tt.code)
+			if _, err := os.Stat(out); err != nil {
+				t.Errorf("the hook was cut short: %v", err)
+			}
+		})
+	}
+}
+
 func TestSkippedMakesPartial(t *testing.T) {
 	res, err := Run(t.Context(), fast(t.TempDir(), &textSource{body: text(10), skipped: []string{"a", "b"}}))
 	wantCode(t, err, exit.Partial, "2 items")
