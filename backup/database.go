@@ -197,6 +197,7 @@ func TryDatabase(o dump.Options) func(context.Context, *Manifest, io.Reader) err
 			err = errors.Join(err, drop(dctx))
 		}()
 		target := dump.RestoreOptions{Options: scratch, Overwrite: true}
+		target.Log = nil // that its events are disabled is no news
 		if len(scratch.Databases) == 1 {
 			target.Database = scratch.Databases[0]
 			target.Databases = nil

@@ -3,6 +3,7 @@ package dump
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -180,6 +181,38 @@ func TestMySQLRoundTrip(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestMySQLEvents(t *testing.T) {
+	m := mariadb(t)
+	db, side := unique(t), unique(t)+"_side"
+	m.Exec(t, "CREATE DATABASE "+db+"; USE "+db+"; CREATE TABLE t(i INT); "+
+		"CREATE EVENT `a ON COMPLETION PRESERVE ENABLE` ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' ENABLE COMMENT 'ENABLE' DO\nINSERT INTO t VALUES (1); "+
+		"CREATE EVENT `two\nlines` ON SCHEDULE AT '2036-01-01' ON COMPLETION PRESERVE ENABLE DO DELETE FROM t; "+
+		"CREATE EVENT off ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM t")
+	data := dumpOf(t, asRoot(m, db))
+	states := func(db string) string {
+		return m.Exec(t, "SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '"+db+"' ORDER BY EVENT_NAME")
+	}
+	var log bytes.Buffer
+	o := RestoreOptions{Options: asRoot(m), Database: side, Create: true}
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	if err := Restore(t.Context(), o, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(side); strings.Contains(got, "ENABLED") || strings.Count(got, "DISABLED") != 3 {
+		t.Errorf("events beside the original: %q", got)
+	}
+	if strings.Count(log.String(), "events are disabled") != 1 {
+		t.Errorf("the log says %q", log.String())
+	}
+	o = RestoreOptions{Options: asRoot(m), Database: db, Overwrite: true}
+	if err := Restore(t.Context(), o, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(db); strings.Count(got, "ENABLED") != 2 {
+		t.Errorf("events restored in place: %q", got)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"opsbelt/internal/exit"
 )
@@ -67,7 +68,9 @@ func (m *mysqlEngine) restore(ctx context.Context, o RestoreOptions, r io.Reader
 	defer done()
 	in := &input{r: br, mark: NewEndMark(MySQL, SQL)}
 	if !many && from != "" && from != o.Database {
-		in.r = renamed(br, from, o.Database)
+		in.r = renamed(br, from, o.Database, func() {
+			m.o.log().Warn(fmt.Sprintf("events are disabled in %s, which is not the database %s that the dump was made of; switch them on with ALTER EVENT … ENABLE", o.Database, from))
+		})
 	}
 	said := &messages{}
 	c.Stdin, c.Stderr = in, said
@@ -192,12 +195,15 @@ func (in *input) Read(p []byte) (int, error) {
 // it: in the statements that set its character set around triggers, routines
 // and events, and in views whose columns the server could not resolve. Left
 // alone, they would alter the database that the dump was made of, or look for
-// tables in it.
-func renamed(r *bufio.Reader, from, to string) io.Reader {
+// tables in it. Events are created disabled: the copy would do what the
+// original does a second time, some of it to the original. The first of them
+// calls disabled.
+func renamed(r *bufio.Reader, from, to string, disabled func()) io.Reader {
 	return &renamer{
-		r:     r,
-		alter: []byte("ALTER DATABASE " + myName(from) + " CHARACTER SET "),
-		from:  []byte(myName(from)), to: []byte(myName(to)),
+		disabled: sync.OnceFunc(disabled),
+		r:        r,
+		alter:    []byte("ALTER DATABASE " + myName(from) + " CHARACTER SET "),
+		from:     []byte(myName(from)), to: []byte(myName(to)),
 		start: true,
 	}
 }
@@ -206,6 +212,7 @@ type renamer struct {
 	r        *bufio.Reader
 	alter    []byte // a line that begins so names the database once
 	from, to []byte
+	disabled func()
 	start    bool // at the start of a line
 	out      []byte
 	err      error
@@ -213,6 +220,36 @@ type renamer struct {
 
 // viewLine begins the line of a dump that holds the body of a view.
 const viewLine = "/*!50001 VIEW "
+
+// eventLine begins the line of a dump that creates an event.
+const eventLine = "/*!50106 CREATE"
+
+// eventState matches the beginning of an event up to its state: the server
+// writes the clauses always in this order, and the schedule holds no names.
+const eventState = "^/\\*!50106 CREATE(?:\\*/ (?s:.*?)/\\*!50106)? EVENT (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") ON SCHEDULE (?s:.*?) ON COMPLETION (?:NOT )?PRESERVE (?:ENABLE|(DISABLE))"
+
+// disable reads an event as far as its state, and disables it.
+func (n *renamer) disable() ([]byte, error) {
+	state := regexp.MustCompile(eventState)
+	var text []byte
+	for {
+		line, err := n.r.ReadBytes('\n')
+		text = append(text, line...)
+		if m := state.FindSubmatchIndex(text); m != nil {
+			if m[2] < 0 {
+				n.disabled()
+				text = slices.Concat(text[:m[1]-len("ENABLE")], []byte("DISABLE"), text[m[1]:])
+			}
+			return text, err
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return text, err
+		}
+		if err != nil || bytes.HasSuffix(bytes.TrimRight(line, "\r\n"), []byte(";;")) {
+			return nil, errors.New("an event in the dump cannot be disabled, as its text is of no known form")
+		}
+	}
+}
 
 func (n *renamer) Read(p []byte) (int, error) {
 	for len(n.out) == 0 && n.err == nil {
@@ -230,12 +267,16 @@ func (n *renamer) Read(p []byte) (int, error) {
 func (n *renamer) fill() {
 	head := []byte(nil)
 	if n.start {
-		head, _ = n.r.Peek(max(len(n.alter), len(viewLine))) // less at the end
+		head, _ = n.r.Peek(max(len(n.alter), len(viewLine), len(eventLine))) // less at the end
 	}
 	if bytes.HasPrefix(head, []byte(viewLine)) {
 		line, err := n.r.ReadBytes('\n')
 		own := func(name []byte) []byte { return append(append([]byte(nil), name...), '.', '`') }
 		n.out, n.err = bytes.ReplaceAll(line, own(n.from), own(n.to)), err
+		return
+	}
+	if bytes.HasPrefix(head, []byte(eventLine)) {
+		n.out, n.err = n.disable()
 		return
 	}
 	line, err := n.r.ReadSlice('\n') // valid until the next read, which waits until it is used up
