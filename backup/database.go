@@ -203,9 +203,8 @@ func TryDatabase(o dump.Options) func(context.Context, *Manifest, io.Reader) err
 			target.Databases = nil
 		}
 		if err := dump.Restore(ctx, target, r); err != nil {
-			if exit.CodeOf(err) == exit.Failed {
-				err = exit.With(exit.Corrupt, err)
-			}
+			// Only a dump that ends too early has the code exit.Corrupt: a full
+			// disk or a server's setting says nothing about the backup.
 			return err
 		}
 		got, err := dump.Inventory(ctx, scratch)
