@@ -42,6 +42,7 @@ type pipeline struct {
 	encoders []*encoder
 	running  int
 	workers  sync.WaitGroup
+	emitter  sync.WaitGroup
 	emitted  chan error // the emitter's result
 	failed   chan struct{}
 }
@@ -128,7 +129,8 @@ func (p *pipeline) dispatch() error {
 		p.order = make(chan *block, workers)
 		p.failed = make(chan struct{})
 		p.emitted = make(chan error, 1)
-		go p.emit(p.order, p.failed, p.emitted, p.began)
+		order, failed, emitted, began := p.order, p.failed, p.emitted, p.began
+		p.emitter.Go(func() { p.emit(order, failed, emitted, began) })
 		p.began = true
 	}
 	b := &block{in: p.cur, n: p.n, dict: p.par.dict, done: make(chan struct{})}
@@ -205,6 +207,7 @@ func (p *pipeline) stop() error {
 		close(p.work)
 		close(p.order)
 		p.workers.Wait()
+		p.emitter.Wait() // after an error it still takes blocks
 		err = <-p.emitted
 		p.work, p.order, p.running = nil, nil, 0
 	}

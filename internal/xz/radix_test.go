@@ -10,7 +10,7 @@ func TestRadixFinder(t *testing.T) {
 		{"text", text(scaled(9000), 1)},
 		{"noise", noise(scaled(5000), 1)},
 		{"records", records(scaled(6000))},
-		{"long repeats", append(append(text(3000, 2), noise(100, 1)...), text(3000, 2)...)},
+		{"long repeats", append(append(text(scaled(3000), 2), noise(100, 1)...), text(scaled(3000), 2)...)},
 		{"period 500", periodic(scaled(9000), 500)},
 		{"two symbols", twoSymbols(scaled(9000))},
 	}

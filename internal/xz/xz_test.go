@@ -228,9 +228,9 @@ func TestBlocks(t *testing.T) {
 
 func TestChecks(t *testing.T) {
 	xz := testenv.Need(t, "xz")
-	data := text(300_000, 4)
+	data := text(60_000, 4)
 	for c, name := range map[Check]string{CheckDefault: "CRC64", CheckNone: "None", CheckCRC32: "CRC32", CheckCRC64: "CRC64", CheckSHA256: "SHA-256"} {
-		got := compress(t, data, Options{Check: c, BlockSize: 100_000})
+		got := compress(t, data, Options{Preset: 1, Check: c, BlockSize: 20_000})
 		same(t, "xz -dc", filter(t, got, xz, "-dc"), data)
 		same(t, "decoded", decompress(t, got), data)
 		file := filepath.Join(t.TempDir(), "a.xz")
@@ -272,11 +272,11 @@ func TestLZMA(t *testing.T) {
 
 func TestRawLZMA2(t *testing.T) {
 	var b bytes.Buffer
-	w, err := NewRawLZMA2Writer(&b, Options{BlockSize: 50_000, Workers: 2})
+	w, err := NewRawLZMA2Writer(&b, Options{Preset: 1, BlockSize: 15_000, Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, s := range []sample{{"text", text(200_000, 5)}, {"noise", noise(120_000, 5)}, {"empty", nil}} {
+	for i, s := range []sample{{"text", text(scaled(200_000), 5)}, {"noise", noise(scaled(120_000), 5)}, {"empty", nil}} {
 		b.Reset()
 		if i > 0 {
 			w.Reset(&b)
@@ -328,7 +328,11 @@ func TestDictionaries(t *testing.T) {
 	// The repeats are farther apart than the smaller dictionaries reach.
 	part := noise(scaled(90_000), 8)
 	data := append(append(append(append([]byte(nil), part...), text(scaled(200_000), 8)...), part...), text(scaled(100_000), 8)...)
-	for _, dict := range []int{MinDictSize, 5000, 64 << 10, 100_000, 1 << 20, MaxDictSize} {
+	dicts := []int{MinDictSize, MaxDictSize, 5000, 64 << 10, 100_000, 1 << 20}
+	if testing.Short() {
+		dicts = dicts[:2]
+	}
+	for _, dict := range dicts {
 		for _, preset := range []int{PresetZero, 1, 6} {
 			t.Run(fmt.Sprintf("%d at preset %d", dict, preset), func(t *testing.T) {
 				t.Parallel()
