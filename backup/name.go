@@ -81,7 +81,17 @@ func isOwn(name, job string) bool {
 		return false
 	}
 	rest, ok := strings.CutPrefix(s[len(timeLayout):], "_"+CleanName(job))
-	return ok && rest != "" && (rest[0] == '.' || rest[0] == '-')
+	if n, more := strings.CutPrefix(rest, "-"); ok && more {
+		rest = strings.TrimLeft(n, "0123456789")
+		ok = rest != n
+	}
+	// What follows must be an extension: the job forum.2 is not forum.
+	for _, ext := range []string{".sql", ".dump", ".sqlite", ".tar", ".7z"} {
+		if ok && strings.HasPrefix(rest+".", ext+".") {
+			return true
+		}
+	}
+	return false
 }
 
 func isSnapshotName(s, job string) bool {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -160,6 +161,9 @@ func (p *s3Place) remove(ctx context.Context, name string) error {
 	return s3Error(p.c.RemoveObject(ctx, p.bucket, p.key(name), minio.RemoveObjectOptions{}))
 }
 
+// uploadLives is how long an upload in parts may belong to a run that goes on.
+const uploadLives = 24 * time.Hour
+
 // clean abandons uploads in parts that a killed run of the job began: nobody
 // sees them, but they are paid for.
 func (p *s3Place) clean(ctx context.Context, job string) (removed []string, err error) {
@@ -171,7 +175,7 @@ func (p *s3Place) clean(ctx context.Context, job string) (removed []string, err 
 			return removed, nil //nolint:nilerr // see above
 		}
 		name := strings.TrimPrefix(o.Key, p.prefix)
-		if path.Base(name) != name || !isOwn(name, job) {
+		if path.Base(name) != name || !isOwn(name, job) || time.Since(o.Initiated) < uploadLives {
 			continue
 		}
 		if err := p.c.RemoveIncompleteUpload(ctx, p.bucket, o.Key); err != nil {
