@@ -130,8 +130,15 @@ func (r *runner) transfer(ctx context.Context, p place) error {
 	if err != nil {
 		return err
 	}
+	// Until it was read back from there, the copy is not a verified one.
+	unproven := *m
+	unproven.Verified = nil
+	early, err := unproven.encode()
+	if err != nil {
+		return err
+	}
 	manifest := m.File + ManifestExt
-	if err := p.put(ctx, manifest, bytes.NewReader(data), int64(len(data))); err != nil {
+	if err := p.put(ctx, manifest, bytes.NewReader(early), int64(len(early))); err != nil {
 		return err
 	}
 	undo := func(err error, names ...string) error {
@@ -153,10 +160,7 @@ func (r *runner) transfer(ctx context.Context, p place) error {
 	}
 	// Somebody tidying there may have taken the manifest for one without a
 	// file while the file was on its way.
-	if _, err := readManifest(ctx, p, manifest); isNotExist(err) {
-		return p.put(ctx, manifest, bytes.NewReader(data), int64(len(data)))
-	}
-	return nil
+	return p.replace(ctx, manifest, bytes.NewReader(data), int64(len(data)))
 }
 
 // compare reads a copy back and compares its size and hash.
