@@ -184,11 +184,6 @@ func (r *runner) write(ctx context.Context, f *atomicfile.File, m *Manifest, tot
 
 	// The way back from the end: file and hash, encryption, compression.
 	out := &sink{f: f, hash: sha256.New()}
-	var inline *inlineCheck
-	if r.inline() {
-		inline = r.startInline(ctx, m)
-		out.tee = inline.w
-	}
 	toFile := newStage(ctx, out.write, func() error { return nil })
 	var w io.Writer = toFile
 	closers := []io.Closer{toFile}
@@ -235,10 +230,7 @@ func (r *runner) write(ctx context.Context, f *atomicfile.File, m *Manifest, tot
 	}
 	m.RawBytes, m.Bytes = in.n, out.n
 	m.SHA256 = hex.EncodeToString(out.hash.Sum(nil))
-	if err := r.describe(m, content); err != nil || inline == nil {
-		return err
-	}
-	return inline.finish(m)
+	return r.describe(m, content)
 }
 
 // writeFile has the source write a finished file, flushes it to the disk, and
@@ -279,7 +271,6 @@ func (r *runner) describe(m *Manifest, content Content) (err error) {
 type sink struct {
 	f    io.Writer
 	hash hash.Hash
-	tee  io.Writer // gets everything too, if set
 	n    int64
 }
 
@@ -287,9 +278,6 @@ func (s *sink) write(p []byte) error {
 	s.hash.Write(p)
 	n, err := s.f.Write(p)
 	s.n += int64(n)
-	if err == nil && s.tee != nil {
-		_, err = s.tee.Write(p)
-	}
 	return err
 }
 
