@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -106,7 +107,14 @@ func (c Location) openPlace(ctx context.Context, job string, create bool) (place
 		return nil, exit.With(exit.Usage, err)
 	}
 	if u == nil {
-		return openDir(string(c), create)
+		if create {
+			// At most the last directory is made: where the disk is not mounted,
+			// a copy in its place on the system's own disk is none.
+			if err := os.Mkdir(string(c), dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
+				return nil, exit.Hintf(denied(fmt.Errorf("directory of copies: %w", err)), "is the disk mounted? if so, make the directory")
+			}
+		}
+		return openDir(string(c), false)
 	}
 	if u.Scheme == "sftp" {
 		return openSFTP(ctx, u, c.String(), job, create)

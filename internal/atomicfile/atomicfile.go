@@ -92,15 +92,16 @@ func (f *File) Final() string { return f.final }
 // Commit flushes the file to the disk and gives it its final name, replacing
 // a file that has it.
 func (f *File) Commit() error {
-	return f.commit(func(temp, final string) error { return os.Rename(temp, final) })
+	return f.commit(os.Rename, func(string) error { return nil })
 }
 
 // CommitNew is Commit that refuses to replace anything: where the final name
 // exists (a symbolic link counts), the error is fs.ErrExist and the temporary
 // file is removed.
-func (f *File) CommitNew() error { return f.commit(renameNew) }
+func (f *File) CommitNew() error { return f.commit(renameNew, os.Remove) }
 
-func (f *File) commit(rename func(temp, final string) error) (err error) {
+// commit renames; where the new name cannot be made to last, it is undone.
+func (f *File) commit(rename func(temp, final string) error, undo func(final string) error) error {
 	if f.done {
 		return fmt.Errorf("commit %s: %w", f.final, fs.ErrClosed)
 	}
@@ -115,7 +116,12 @@ func (f *File) commit(rename func(temp, final string) error) (err error) {
 		return err
 	}
 	f.done = true
-	return SyncDir(filepath.Dir(f.final))
+	if err := SyncDir(filepath.Dir(f.final)); err != nil {
+		// A name that a crash may take away is no success; and what the caller
+		// hears has failed must not be there.
+		return errors.Join(err, undo(f.final))
+	}
+	return nil
 }
 
 // renameNew renames without replacing. A hard link is atomic where the file
@@ -124,7 +130,10 @@ func (f *File) commit(rename func(temp, final string) error) (err error) {
 func renameNew(temp, final string) error {
 	err := os.Link(temp, final)
 	if err == nil {
-		return os.Remove(temp)
+		if err := os.Remove(temp); err != nil {
+			return errors.Join(err, os.Remove(final))
+		}
+		return nil
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return err
