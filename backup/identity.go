@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +11,8 @@ import (
 )
 
 // databaseIdentity tells a database from others of the same name: by the
-// engine and the way to the server, or by the file.
+// engine and the way to the server, or by the file. Which databases of the
+// server a job takes may change; its backups remain those of the job.
 func databaseIdentity(o dump.Options) string {
 	if o.Engine == dump.SQLite {
 		return "sqlite " + absolute(o.Path)
@@ -29,11 +29,7 @@ func databaseIdentity(o dump.Options) string {
 		}
 		at = net.JoinHostPort(host, strconv.Itoa(port))
 	}
-	what := "all databases"
-	if !o.All {
-		what = strings.Join(slices.Sorted(slices.Values(o.Databases)), ",")
-	}
-	return string(o.Engine) + " " + at + " " + what
+	return string(o.Engine) + " " + at
 }
 
 // absolute is the path with symbolic links resolved, as far as that is

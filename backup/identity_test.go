@@ -45,7 +45,6 @@ func TestDatabaseIdentity(t *testing.T) {
 		{Engine: dump.MySQL, Host: "db2", Databases: []string{"shop"}},
 		{Engine: dump.MySQL, Port: 3307, Databases: []string{"shop"}},
 		{Engine: dump.MySQL, Socket: "/run/other.sock", Databases: []string{"shop"}},
-		{Engine: dump.MySQL, All: true},
 		{Engine: dump.SQLite, Path: "a/shop.db"},
 		{Engine: dump.SQLite, Path: "b/shop.db"},
 	} {
@@ -55,7 +54,7 @@ func TestDatabaseIdentity(t *testing.T) {
 		}
 		seen[id] = i
 	}
-	same := databaseIdentity(dump.Options{Engine: dump.MySQL, Host: "127.0.0.1", Port: 3306, User: "u", Databases: []string{"shop"}})
+	same := databaseIdentity(dump.Options{Engine: dump.MySQL, Host: "127.0.0.1", Port: 3306, User: "u", Databases: []string{"shop", "new"}})
 	if seen[same] != 0 {
 		t.Errorf("%q is not the default server", same)
 	}

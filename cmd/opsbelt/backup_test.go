@@ -223,7 +223,9 @@ func TestBackupMySQL(t *testing.T) {
 			t.Errorf("verified %+v", v)
 		}
 		into := append([]string{"backup", "restore", "latest", "--to", dir, "--into", "copy"}, root...)
-		p.silent(into...)
+		if o := p.run(into...); o.code != 0 || o.stdout != "" || !strings.HasPrefix(o.stderr, "warning: events are disabled in copy") || strings.Count(o.stderr, "\n") != 1 {
+			t.Errorf("exit code %d, stdout %q, stderr %q", o.code, o.stdout, o.stderr)
+		}
 		if got, want := checksums(t, m, "copy"), checksums(t, m, "forum"); got != want || strings.Count(want, "\n") != 4 {
 			t.Errorf("checksums\n%s, want\n%s", got, want)
 		}
