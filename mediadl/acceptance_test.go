@@ -743,7 +743,7 @@ func TestCase21Slow(t *testing.T) {
 	got, _ := download(t, o)
 	same(t, got, source(tiny(t)), true)
 	// Less than a kilobyte a second: given up, tried again, then an error.
-	srv.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	srv.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, "Frag2") {
 			return false
 		}
@@ -756,7 +756,7 @@ func TestCase21Slow(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		return true
-	}
+	})
 	o = options(t, srv, "inline/index.f4m")
 	o.Timeout, o.Retries = time.Second, 1
 	_, err := mediadl.Run(t.Context(), o)
@@ -770,7 +770,7 @@ func TestCase21Slow(t *testing.T) {
 func gate(t *testing.T, srv *hdstest.Server, first int) (open func()) {
 	t.Helper()
 	ctx, open := context.WithCancel(t.Context())
-	srv.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
+	srv.SetHook(func(_ http.ResponseWriter, r *http.Request) bool {
 		if hdstest.FragmentNumber(r.URL.Path) >= first {
 			select {
 			case <-ctx.Done():
@@ -778,7 +778,7 @@ func gate(t *testing.T, srv *hdstest.Server, first int) (open func()) {
 			}
 		}
 		return false
-	}
+	})
 	return open
 }
 
@@ -929,14 +929,14 @@ func TestCase23Live(t *testing.T) {
 			n := len(l.st.Fragments)
 			l.Window("live", l.st, 1, 3, false, false)
 			var hung atomic.Int32
-			l.Hook = func(_ http.ResponseWriter, r *http.Request) bool {
+			l.SetHook(func(_ http.ResponseWriter, r *http.Request) bool {
 				// One request of the bootstrap hangs.
 				if strings.HasSuffix(r.URL.Path, ".abst") && hung.Add(1) == 3 {
 					<-r.Context().Done()
 					return true
 				}
 				return false
-			}
+			})
 			go l.play(t.Context(), 4, 5, time.Second)
 			o := options(t, l.Server, "live/index.f4m")
 			got, r := download(t, o)
@@ -1153,13 +1153,13 @@ func TestCase30Names(t *testing.T) {
 		}
 	}
 	manifest := hdstest.Cases(stream(t), stream(t))["inline/index.f4m"]
-	srv.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	srv.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, ".f4m") {
 			_, _ = w.Write(manifest)
 			return true
 		}
 		return false
-	}
+	})
 	for path, want := range map[string]string{
 		"a/talk.f4m": "talk", "a/talk.mp4/manifest.f4m": "talk", "%2e%2e%2f..%2fb.f4m": "b", "x/a%00b%0a.f4m": "a_b_", "x/a%5cb.f4m": "a_b",
 		"x/con.f4m": "con_", strings.Repeat("n", 300) + ".f4m": strings.Repeat("n", 150), "x/%ff.f4m": "_", "index.f4m": "index",
@@ -1371,7 +1371,7 @@ func TestCase36Memory(t *testing.T) {
 		srv := hdstest.Serve(t, hdstest.Files{"big/index.f4m": st.Manifest(hdstest.Manifest{Bootstrap: runs.Bytes()})})
 		frame := make([]byte, 32<<10)
 		frame[0], frame[1] = 0x22, 1 // Sorenson, so that no configuration is needed
-		srv.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+		srv.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 			n := hdstest.FragmentNumber(r.URL.Path)
 			if n == 0 {
 				return false
@@ -1389,7 +1389,7 @@ func TestCase36Memory(t *testing.T) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(b)+8))
 			w.Write(hdstest.Box("mdat", b))
 			return true
-		}
+		})
 		o := options(t, srv, "big/index.f4m")
 		c := spawn(t, o)
 		if code := c.wait(); code != 0 {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -42,8 +43,7 @@ type Server struct {
 	count  map[string]int
 	stop   context.Context // ends with Stop
 	cancel func()
-	// Hook, if set, may answer a request, and reports whether it did.
-	Hook func(w http.ResponseWriter, r *http.Request) bool
+	hook   atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
 
 // Serve starts a server of files for the time of a test.
@@ -109,6 +109,9 @@ func FragmentNumber(path string) int {
 	return n
 }
 
+// SetHook lets hook answer requests from now on; it reports whether it did.
+func (s *Server) SetHook(hook func(w http.ResponseWriter, r *http.Request) bool) { s.hook.Store(&hook) }
+
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
@@ -122,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	count := s.count[r.URL.Path]
 	data, ok := s.files[path]
 	s.mu.Unlock()
-	if s.Hook != nil && s.Hook(w, r) {
+	if hook := s.hook.Load(); hook != nil && (*hook)(w, r) {
 		return
 	}
 	if !ok {
