@@ -215,6 +215,23 @@ func (a *app) runBackup(ctx context.Context, o backup.Options) (backup.Result, e
 	return res, err
 }
 
+// runReported makes the backup and tells those who want to know. With an
+// error, which kept the run from beginning, they are told that: it is why there
+// is no backup.
+func (a *app) runReported(ctx context.Context, o *backupReport, job string, bo backup.Options, err error) error {
+	report := o.reporter(a, bo.Dir)
+	if err != nil {
+		res := backup.Result{Job: job, Started: a.now().UTC(), Finished: a.now().UTC(), Error: err.Error()}
+		if nerr := report.notify(ctx, backup.Event{Kind: backup.Failure, Result: res, Err: err}); nerr != nil {
+			err = exit.With(exit.CodeOf(err), errors.Join(err, nerr))
+		}
+		return err
+	}
+	bo.Notify = report.notify
+	res, err := a.runBackup(ctx, bo)
+	return errors.Join(err, a.printBackup(res))
+}
+
 func (a *app) printBackup(res backup.Result) error {
 	return a.print(res, func(w io.Writer) error {
 		if res.Manifest == nil || !a.streams.OutTTY && a.global.verbose == 0 {
@@ -413,18 +430,7 @@ or --json.`,
 			defer done()
 			bo, err = make(ctx)
 		}
-		report := o.report.reporter(a, bo.Dir)
-		if err != nil {
-			// The job's people hear of this too: it is why there is no backup.
-			res := backup.Result{Job: name(), Started: a.now().UTC(), Finished: a.now().UTC(), Error: err.Error()}
-			if nerr := report.notify(ctx, backup.Event{Kind: backup.Failure, Result: res, Err: err}); nerr != nil {
-				err = exit.With(exit.CodeOf(err), errors.Join(err, nerr))
-			}
-			return err
-		}
-		bo.Notify = report.notify
-		res, err := a.runBackup(ctx, bo)
-		return errors.Join(err, a.printBackup(res))
+		return a.runReported(ctx, &o.report, name(), bo, err)
 	}
 	return cmd
 }

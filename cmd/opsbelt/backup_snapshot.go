@@ -153,18 +153,7 @@ or --json.`,
 		}
 		ctx := cmd.Context()
 		bo, err := build(ctx)
-		report := o.report.reporter(a, bo.Dir)
-		if err != nil {
-			// The job's people hear of this too: it is why there is no backup.
-			res := backup.Result{Job: name(), Started: a.now().UTC(), Finished: a.now().UTC(), Error: err.Error()}
-			if nerr := report.notify(ctx, backup.Event{Kind: backup.Failure, Result: res, Err: err}); nerr != nil {
-				err = exit.With(exit.CodeOf(err), errors.Join(err, nerr))
-			}
-			return err
-		}
-		bo.Notify = report.notify
-		res, err := a.runBackup(ctx, bo)
-		return errors.Join(err, a.printBackup(res))
+		return a.runReported(ctx, &o.report, name(), bo, err)
 	}
 	return cmd
 }
